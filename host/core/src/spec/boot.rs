@@ -1,0 +1,138 @@
+//! What a machine boots, and what its firmware tells the guest.
+
+use serde::{Deserialize, Serialize};
+
+/// Kernel, firmware and order.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Boot {
+    /// A kernel to boot directly: absolute path inside an allowed directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// Its initial RAM disk: absolute path inside an allowed directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<String>,
+    /// Its command line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cmdline: Option<String>,
+    /// BIOS or UEFI.
+    #[serde(default)]
+    pub firmware: Firmware,
+    /// Device classes in boot order, for devices without a `boot-index` of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<BootDevice>,
+    /// Whether the firmware offers a boot menu.
+    #[serde(default)]
+    pub menu: bool,
+}
+
+/// What starts the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Firmware {
+    /// SeaBIOS.
+    #[default]
+    Bios,
+    /// OVMF as two flash devices.
+    #[serde(rename_all = "kebab-case")]
+    Uefi {
+        /// Code, read only: absolute path inside an allowed directory.
+        code: String,
+        /// Template from which the machine's own variable store is made on its first start; absent: no store.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vars_template: Option<String>,
+        /// Whether system management mode guards the variables (secure boot).
+        #[serde(default)]
+        secure: bool,
+    },
+}
+
+/// A class of bootable devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootDevice {
+    /// Hard disks.
+    Disk,
+    /// CD-ROMs.
+    Cdrom,
+    /// Network.
+    Network,
+    /// Floppies.
+    Floppy,
+}
+
+/// The real-time clock and timers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Clock {
+    /// What the RTC shows at the start.
+    #[serde(default)]
+    pub base: ClockBase,
+    /// Timers that differ from the default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timers: Vec<Timer>,
+}
+
+/// What the RTC shows at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClockBase {
+    /// UTC.
+    #[default]
+    Utc,
+    /// The host's time zone.
+    Localtime,
+    /// A fixed moment, in seconds since 1970.
+    Absolute(i64),
+}
+
+/// A timer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Timer {
+    /// "rtc", "pit", "hpet", "kvmclock", "hypervclock", "tsc".
+    pub name: String,
+    /// Whether the guest has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub present: Option<bool>,
+    /// What happens to ticks that were missed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tick: Option<TimerTick>,
+    /// For "tsc": Hz.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequency: Option<u64>,
+}
+
+/// What happens to missed ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimerTick {
+    /// Delivered late, at the normal rate.
+    Delay,
+    /// Delivered faster until caught up.
+    Catchup,
+    /// Merged into one.
+    Merge,
+    /// Dropped.
+    Discard,
+}
+
+/// SMBIOS strings.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Smbios {
+    /// Tables with their fields.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<SmbiosTable>,
+}
+
+/// One SMBIOS table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SmbiosTable {
+    /// 0 BIOS, 1 system, 2 base board, 3 chassis, 11 OEM strings.
+    #[serde(rename = "type")]
+    pub kind: u8,
+    /// QEMU's names ("manufacturer", "product", "serial" ...) and their texts; table 11 has several "value".
+    pub fields: Vec<(String, String)>,
+}

@@ -1,0 +1,166 @@
+//! Disks.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::ByteSize;
+use crate::name::Name;
+
+/// A disk, CD-ROM or floppy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Disk {
+    /// Unique in the machine; names the overlay and appears in messages ("root", "vda").
+    pub name: Name,
+    /// What it holds; absent: an empty drive (CD-ROM and floppy only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<DiskSource>,
+    /// Disk or CD-ROM.
+    #[serde(default)]
+    pub device: DiskDevice,
+    /// Where it is plugged in.
+    #[serde(default)]
+    pub bus: DiskBus,
+    /// Read only for the guest. CD-ROMs always are.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Position in the boot order, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_index: Option<u32>,
+    /// What the guest sees as serial number; at most 247 bytes of printable ASCII.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// How writes reach the host's disk.
+    #[serde(default)]
+    pub cache: Cache,
+    /// How requests are submitted.
+    #[serde(default)]
+    pub io: DiskIo,
+    /// Whether the guest's discards free space.
+    #[serde(default = "yes")]
+    pub discard: bool,
+    /// What a failed write does.
+    #[serde(default)]
+    pub error_policy: ErrorPolicy,
+    /// Sector size the guest sees: 512 or 4096.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logical_block_size: Option<u32>,
+    /// Controller index, where several of the bus exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<u32>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What a disk holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskSource {
+    /// An image of the store by name or digest; the machine gets an overlay of its own.
+    Image(String),
+    /// A named raw volume of the daemon that outlives machines; made on the first start when a size is given.
+    #[serde(rename_all = "kebab-case")]
+    Volume {
+        /// Its name.
+        name: Name,
+        /// Its size in bytes, to make it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        size: Option<ByteSize>,
+    },
+    /// A file inside an allowed directory. A raw one is used in place; any other format is imported into the store and
+    /// gets an overlay.
+    #[serde(rename_all = "kebab-case")]
+    File {
+        /// Absolute path.
+        path: String,
+        /// Registry name of its format ("raw", "qcow2"); absent: probed, which never yields raw.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        format: Option<String>,
+    },
+    /// Empty space that lives and dies with the machine.
+    #[serde(rename_all = "kebab-case")]
+    Blank {
+        /// Bytes.
+        size: ByteSize,
+    },
+}
+
+/// What a drive looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskDevice {
+    /// A hard disk.
+    #[default]
+    Disk,
+    /// A CD-ROM drive.
+    Cdrom,
+    /// A floppy drive.
+    Floppy,
+}
+
+/// A disk's bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskBus {
+    /// virtio-blk.
+    #[default]
+    Virtio,
+    /// AHCI.
+    Sata,
+    /// A SCSI controller (virtio-scsi unless the controller says otherwise).
+    Scsi,
+    /// IDE.
+    Ide,
+    /// USB mass storage.
+    Usb,
+    /// Floppy controller.
+    Fdc,
+    /// NVMe.
+    Nvme,
+}
+
+/// How writes reach the host's disk; QEMU's cache modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cache {
+    /// Host page cache, flushed when the guest flushes.
+    #[default]
+    Writeback,
+    /// Direct, flushed when the guest flushes.
+    None,
+    /// Host page cache for reads, each write flushed.
+    Writethrough,
+    /// Direct, each write flushed.
+    Directsync,
+    /// Never flushed.
+    Unsafe,
+}
+
+/// How requests are submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskIo {
+    /// A thread pool.
+    #[default]
+    Threads,
+    /// Linux AIO; needs direct cache modes.
+    Native,
+    /// io_uring.
+    IoUring,
+}
+
+/// What a failed request does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorPolicy {
+    /// Pauses the machine on a full host disk, reports everything else.
+    #[default]
+    Enospace,
+    /// Pauses the machine.
+    Stop,
+    /// Reports to the guest.
+    Report,
+    /// Ignores it.
+    Ignore,
+}

@@ -16,10 +16,16 @@ struct Arguments {
 enum Command {
     /// Builds the plugins and makes components of them, in target/plugins
     Plugins,
+    /// Makes the small Linux guest of the demo and the tests, in target/guest
+    Guest,
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Plugins => plugins::build(),
+        Command::Guest => {
+            witvirt_harness::tools::install()?;
+            witvirt_harness::guest::build().map(drop)
+        }
     }
 }

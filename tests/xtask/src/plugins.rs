@@ -1,16 +1,12 @@
 //! From plugin crates to components: `cargo build` for `wasm32-unknown-unknown`, then wit-component.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use wit_component::ComponentEncoder;
-
-/// The root of the workspace.
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace exists")
-}
+use witvirt_harness::root;
 
 /// Builds every crate in plugins/ and in tests/plugins/ and writes target/plugins/NAME.wasm.
 pub fn build() -> Result<()> {

@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The data path: sources, extent validation, movers and the image store.
+//!
+//! No foreign format is parsed here. Format plugins ([`witvirt_core::format`]) say where the bytes of a guest's disk lie;
+//! this crate checks every word of it ([`map`]), resolves the files an image names inside directories that the operator
+//! allowed ([`source`]), moves the bytes ([`copy`]) and keeps the result under the digest of what a guest sees ([`Store`],
+//! [`content`]).
+//!
+//! Everything blocks: run it off the async threads.
+
+mod error;
+mod limits;
+mod progress;
+mod record;
+mod request;
+pub mod source;
+mod store;
+
+pub use error::{Error, ErrorKind, Result};
+pub use limits::Limits;
+pub use progress::{Progress, ProgressStatus};
+pub use record::{ImageRecord, ImageState, ImageSummary, Seal, SourceRecord};
+pub use request::{
+    Access, CheckReport, ConvertRequest, ConvertSource, Converted, DiskHandle, DiskKind, DiskRecord,
+    ImageInfo, ImportRequest, Imported, Removed, SourceFile,
+};
+pub use source::{AllowedDirs, FileSource};
+pub use store::{Store, StoreOptions};

@@ -1,0 +1,221 @@
+//! The directories that the operator allowed, and opening files below them.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::file::{FileSource, kind_name};
+use crate::error::{Doing, Error, ErrorKind, Result};
+
+/// Directories below which files of users may be read and written. Held open: renaming or linking above them changes
+/// nothing.
+#[derive(Debug, Clone, Default)]
+pub struct AllowedDirs {
+    roots: Vec<Root>,
+}
+
+#[derive(Debug, Clone)]
+struct Root {
+    path: PathBuf,
+    dir: Arc<OwnedFd>,
+}
+
+/// An opened file and the directory it lies in.
+#[derive(Debug, Clone)]
+pub struct Located {
+    /// The file.
+    pub source: Arc<FileSource>,
+    /// Absolute path of its directory, by which names inside it are resolved.
+    directory: PathBuf,
+}
+
+impl AllowedDirs {
+    /// Opens the directories. Links on the way to them are the operator's own and are followed.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a path that is not absolute; whatever opening one reports.
+    pub fn new<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self> {
+        let mut roots = Vec::new();
+        for path in paths {
+            let path = path.as_ref();
+            if !path.is_absolute() {
+                let message = format!("allowed directory {} is not an absolute path", show(path));
+                return Err(Error::new(ErrorKind::InvalidInput, message));
+            }
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let dir = rustix::fs::open(path, flags, Mode::empty())
+                .doing(|| format!("open the allowed directory {}", show(path)))?;
+            roots.push(Root { path: path.components().collect(), dir: Arc::new(dir) });
+        }
+        Ok(Self { roots })
+    }
+
+    /// Opens a file by its absolute path.
+    ///
+    /// # Errors
+    /// `Denied` when it is in no allowed directory, when a part of the path is a symbolic link or `..`, or when it is
+    /// neither a regular file nor a block device; `InUse` when another process writes it; `NotFound`.
+    pub fn open(&self, path: &Path) -> Result<Located> {
+        let (root, below) = self.locate(path)?;
+        let file = open_source(root.dir.as_fd(), &below, path)?;
+        let source = Arc::new(FileSource::new(file, &path.to_string_lossy())?);
+        let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
+        Ok(Located { source, directory })
+    }
+
+    /// Opens the directory of a file that is to be written, and gives the file's own name.
+    ///
+    /// # Errors
+    /// As [`AllowedDirs::open`].
+    pub(crate) fn open_parent(&self, path: &Path) -> Result<(cap_std::fs::Dir, String)> {
+        let name = path.file_name().and_then(OsStr::to_str).filter(|name| !name.is_empty());
+        let Some(name) = name else {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("{} is no file name", show(path))));
+        };
+        let (root, below) = self.locate(path)?;
+        let parent = below.parent().unwrap_or(Path::new(""));
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = open_beneath(root.dir.as_fd(), parent, flags).map_err(|errno| refusal(errno, path))?;
+        Ok((cap_std::fs::Dir::from_std_file(dir.into()), name.to_owned()))
+    }
+
+    fn locate(&self, path: &Path) -> Result<(&Root, PathBuf)> {
+        if !path.is_absolute() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{} is not an absolute path", show(path)),
+            ));
+        }
+        if path.components().any(|part| part == Component::ParentDir) {
+            return Err(Error::new(ErrorKind::Denied, format!("{} contains \"..\"", show(path))));
+        }
+        let longest = |root: &&Root| root.path.as_os_str().len();
+        let root = self.roots.iter().filter(|root| path.starts_with(&root.path)).max_by_key(longest);
+        let Some(root) = root else { return Err(self.outside(path)) };
+        let below = path.strip_prefix(&root.path).map_err(|_| self.outside(path))?;
+        Ok((root, below.components().collect()))
+    }
+
+    fn outside(&self, path: &Path) -> Error {
+        let allowed: Vec<String> = self.roots.iter().map(|root| show(&root.path)).collect();
+        let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
+        let message = format!("{} is outside the allowed directories ({allowed})", show(path));
+        Error::new(ErrorKind::Denied, message)
+    }
+}
+
+impl Located {
+    /// The absolute path that a name in this file means: relative names are relative to the file's own directory.
+    pub(crate) fn sibling(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+/// A path for messages.
+pub(crate) fn show(path: &Path) -> String {
+    path.to_string_lossy().escape_debug().to_string()
+}
+
+/// Looks before it opens: opening a device or FIFO may already do something.
+fn open_source(root: std::os::fd::BorrowedFd<'_>, below: &Path, path: &Path) -> Result<OwnedFd> {
+    let seen =
+        open_beneath(root, below, OFlags::PATH | OFlags::CLOEXEC).map_err(|errno| refusal(errno, path))?;
+    let before = rustix::fs::fstat(&seen).doing(|| format!("stat {}", show(path)))?;
+    let kind = FileType::from_raw_mode(before.st_mode);
+    if !matches!(kind, FileType::RegularFile | FileType::BlockDevice) {
+        let message =
+            format!("{} is a {}: only regular files and block devices are read", show(path), kind_name(kind));
+        return Err(Error::new(ErrorKind::Denied, message));
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = open_beneath(root, below, flags).map_err(|errno| refusal(errno, path))?;
+    let after = rustix::fs::fstat(&file).doing(|| format!("stat {}", show(path)))?;
+    if (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino) {
+        let message = format!("{} was replaced while it was opened: try again", show(path));
+        return Err(Error::new(ErrorKind::Changed, message));
+    }
+    Ok(file)
+}
+
+fn refusal(errno: Errno, path: &Path) -> Error {
+    match errno {
+        Errno::LOOP => {
+            let message =
+                format!("{}: a part of this path is a symbolic link, which is not followed", show(path));
+            Error::new(ErrorKind::Denied, message)
+        }
+        Errno::XDEV => Error::new(ErrorKind::Denied, format!("{} leaves its allowed directory", show(path))),
+        errno => Error::io(format!("open {}", show(path)), errno.into()),
+    }
+}
+
+/// Opens `below` without following any link and without leaving `root`.
+fn open_beneath(
+    root: std::os::fd::BorrowedFd<'_>,
+    below: &Path,
+    flags: OFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        match rustix::fs::openat2(root, below, flags | OFlags::NOFOLLOW, Mode::empty(), resolve) {
+            // Somebody renamed directories meanwhile; the kernel asks to try again.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // Old kernels, and seccomp filters that do not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => return open_by_parts(root, below, flags),
+            result => return result,
+        }
+    }
+}
+
+/// [`open_beneath`] one directory at a time.
+fn open_by_parts(
+    root: std::os::fd::BorrowedFd<'_>,
+    below: &Path,
+    flags: OFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let parts: Vec<&OsStr> = below
+        .components()
+        .filter(|part| *part != Component::CurDir)
+        .map(|part| match part {
+            Component::Normal(name) => Ok(name),
+            _ => Err(Errno::XDEV),
+        })
+        .collect::<rustix::io::Result<_>>()?;
+    let Some((last, directories)) = parts.split_last() else {
+        return rustix::fs::openat(root, ".", flags, Mode::empty());
+    };
+    let mut at: Option<OwnedFd> = None;
+    for name in directories {
+        let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = at.as_ref().map_or(root, AsFd::as_fd);
+        at = Some(
+            rustix::fs::openat(dir, *name, step, Mode::empty())
+                .map_err(|errno| link_error(dir, name, errno))?,
+        );
+    }
+    let dir = at.as_ref().map_or(root, AsFd::as_fd);
+    let file = rustix::fs::openat(dir, *last, flags | OFlags::NOFOLLOW, Mode::empty())?;
+    if flags.contains(OFlags::PATH) {
+        // O_PATH opens the link itself.
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            return Err(Errno::LOOP);
+        }
+    }
+    Ok(file)
+}
+
+/// A link where a directory was wanted reports ENOTDIR; say what it is.
+fn link_error(dir: std::os::fd::BorrowedFd<'_>, name: &OsStr, errno: Errno) -> Errno {
+    let Ok(stat) = rustix::fs::statat(dir, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) else { return errno };
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink { Errno::LOOP } else { errno }
+}
+
+#[cfg(test)]
+#[path = "allowed_tests.rs"]
+mod tests;

@@ -1,0 +1,189 @@
+//! A file that was opened to be read.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{FileType, SeekFrom};
+use witvirt_core::source::ByteSource;
+
+use super::lock;
+use crate::error::{Doing, Error, ErrorKind, Result, SourceChanged};
+
+/// A regular file or block device, with the size and times it had when it was opened. It holds QEMU's read locks.
+#[derive(Debug)]
+pub struct FileSource {
+    file: File,
+    label: String,
+    size: u64,
+    stamp: Option<Stamp>,
+    identity: (u64, u64),
+    sparse: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    size: u64,
+    mtime: (i64, u64),
+    ctime: (i64, u64),
+}
+
+impl FileSource {
+    /// Takes an open file. `label` stands for it in messages; it is escaped here.
+    ///
+    /// # Errors
+    /// `Denied` when it is neither a regular file nor a block device; `InUse` when another process writes it.
+    pub fn new(file: impl Into<OwnedFd>, label: &str) -> Result<Self> {
+        let mut source = Self::unlocked(file, label)?;
+        source.lock()?;
+        Ok(source)
+    }
+
+    /// A file of the store itself: sealed and read only, so that nobody has to be locked out of it.
+    pub(crate) fn unlocked(file: impl Into<OwnedFd>, label: &str) -> Result<Self> {
+        let file = File::from(file.into());
+        let label = label.escape_debug().to_string();
+        let stat = rustix::fs::fstat(&file).doing(|| format!("stat {label}"))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let identity = (stat.st_dev, stat.st_ino);
+        match kind {
+            FileType::RegularFile => {
+                let size = stat.st_size.unsigned_abs();
+                let sparse = stat.st_blocks.unsigned_abs().saturating_mul(512) < size;
+                Ok(Self { stamp: Some(Stamp::of(&stat)), file, label, size, identity, sparse })
+            }
+            FileType::BlockDevice => {
+                let size = rustix::fs::seek(&file, SeekFrom::End(0))
+                    .doing(|| format!("find the size of {label}"))?;
+                Ok(Self { stamp: None, file, label, size, identity: (stat.st_rdev, u64::MAX), sparse: false })
+            }
+            other => Err(Error::new(
+                ErrorKind::Denied,
+                format!("{label} is a {}: only regular files and block devices are read", kind_name(other)),
+            )),
+        }
+    }
+
+    fn lock(&mut self) -> Result<()> {
+        if lock::lock_for_reading(&self.file).doing(|| format!("lock {}", self.label))? {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InUse,
+            format!("{} is being written by another process (a running machine?): stop it first", self.label),
+        ))
+    }
+
+    /// Its name in messages, without control characters.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The open file, for the movers.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Which file it is, whatever its names: device and inode.
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
+    /// The first byte at or after `offset` that is stored, or the size. A file without holes answers `offset`.
+    pub(crate) fn next_data(&self, offset: u64) -> u64 {
+        if !self.sparse || offset >= self.size {
+            return offset.min(self.size);
+        }
+        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(data) => data.clamp(offset, self.size),
+            Err(rustix::io::Errno::NXIO) => self.size,
+            Err(_) => offset,
+        }
+    }
+
+    /// The first byte at or after `offset` that is in a hole, or the size.
+    pub(crate) fn next_hole(&self, offset: u64) -> u64 {
+        if !self.sparse || offset >= self.size {
+            return self.size;
+        }
+        match rustix::fs::seek(&self.file, SeekFrom::Hole(offset)) {
+            Ok(hole) => hole.clamp(offset, self.size),
+            Err(_) => self.size,
+        }
+    }
+
+    /// Compares the file with what it was when it was opened.
+    ///
+    /// # Errors
+    /// `Changed` when its size or times differ: what was read is not of one moment.
+    pub fn verify_unchanged(&self) -> Result<()> {
+        let Some(stamp) = self.stamp else { return Ok(()) };
+        let stat = rustix::fs::fstat(&self.file).doing(|| format!("stat {}", self.label))?;
+        if Stamp::of(&stat) == stamp {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Changed,
+            format!("{} changed while it was read: try again when nobody writes it", self.label),
+        ))
+    }
+
+    /// Fills `buffer` from `offset`: all of it, or an error that says where bytes were missing.
+    pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        let end = offset.saturating_add(buffer.len() as u64);
+        let read = self.read_at(buffer, offset).doing(|| format!("read {} at byte {offset}", self.label))?;
+        if read == buffer.len() {
+            return Ok(());
+        }
+        let message = format!("{} ends at byte {}, data up to byte {end} is missing", self.label, self.size);
+        Err(Error::new(ErrorKind::Corrupt, message))
+    }
+}
+
+impl ByteSource for FileSource {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let available = self.size.saturating_sub(offset).min(buffer.len() as u64) as usize;
+        let mut filled = 0;
+        while filled < available {
+            match self.file.read_at(&mut buffer[filled..available], offset + filled as u64) {
+                Ok(0) => {
+                    let message = format!(
+                        "{} shrank below the {} bytes it had when it was opened",
+                        self.label, self.size
+                    );
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, SourceChanged(message)));
+                }
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+impl Stamp {
+    fn of(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            size: stat.st_size.unsigned_abs(),
+            mtime: (stat.st_mtime, stat.st_mtime_nsec),
+            ctime: (stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
+pub(super) fn kind_name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Directory => "directory",
+        FileType::Symlink => "symbolic link",
+        FileType::Fifo => "FIFO",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice => "character device",
+        _ => "file of an unknown kind",
+    }
+}

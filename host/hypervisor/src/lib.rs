@@ -13,11 +13,14 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use witvirt_core::Name;
-use witvirt_core::spec::MachineSpec;
+use witvirt_core::spec::{Firmware, MachineSpec};
 
+mod boot_id;
 mod error;
+pub mod null;
 
 pub use error::{Error, ErrorKind};
+pub use null::Null;
 
 /// Starts machines and finds those again that an earlier daemon started.
 #[async_trait]
@@ -122,6 +125,32 @@ pub struct Launch {
     pub firmware_code: Option<File>,
     /// The machine's own copy of the variable store, opened for writing.
     pub firmware_vars: Option<File>,
+}
+
+impl Launch {
+    /// Whether the open files fit the spec.
+    ///
+    /// # Errors
+    /// `Start`, when the caller forgot one: a defect of the host, never of the machine.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let boot = &self.spec.boot;
+        let uefi = matches!(boot.firmware, Firmware::Uefi { .. });
+        let drives = self.spec.disks.iter().zip(&self.disks);
+        for (fits, what) in [
+            (self.spec.disks.len() == self.disks.len(), "disks"),
+            (drives.into_iter().all(|(disk, block)| disk.source.is_some() == block.is_some()), "disk files"),
+            (boot.kernel.is_some() == self.kernel.is_some(), "kernel"),
+            (boot.initrd.is_some() == self.initrd.is_some(), "initrd"),
+            (uefi == self.firmware_code.is_some(), "firmware code"),
+            (uefi || self.firmware_vars.is_none(), "firmware variables"),
+        ] {
+            if !fits {
+                let message = format!("{}: the opened {what} do not fit the machine's spec", self.name);
+                return Err(Error::new(ErrorKind::Start, message));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a disk is made of. Only files that the host itself created or that were declared raw.

@@ -1,0 +1,117 @@
+//! Processors.
+
+use witvirt_sdk::core::domain::Severity;
+use witvirt_sdk::core::spec::{CpuFeature, CpuModel, FeaturePolicy, Topology};
+
+use crate::document::{DETAIL, Element, TUNING, Value, Waiver};
+use crate::draft::Draft;
+
+const CHECKS: Waiver = Waiver::info("libvirt.cpu.check", "left to the hypervisor");
+const MATCH: Waiver =
+    Waiver::warning("libvirt.cpu.match", "the guest sees exactly the model and features that are listed");
+const FALLBACK: Waiver =
+    Waiver::info("libvirt.cpu.check", "a model that the hypervisor does not know is always an error");
+
+pub(crate) fn read(draft: &mut Draft<'_>) {
+    let domain = draft.domain;
+    draft.spec.cpu.count = vcpus(domain);
+    domain.waive_parts(&["vcpus", "cputune"], &TUNING);
+    let Some(cpu) = domain.child("cpu") else { return };
+    draft.spec.cpu.model = model(cpu);
+    draft.spec.cpu.topology = cpu.child("topology").and_then(topology);
+    for feature in cpu.children("feature") {
+        draft.spec.cpu.features.extend(read_feature(feature));
+    }
+    cpu.expect("check", &["none"], &CHECKS);
+    cpu.expect("match", &["exact"], &MATCH);
+    cpu.waive_parts(&["@migratable", "@deprecated_features"], &CHECKS);
+    cpu.waive_parts(&["vendor", "cache", "maxphysaddr"], &DETAIL);
+    cpu.waive_parts(&["numa"], &TUNING);
+}
+
+/// `<vcpu>` as a count of processors.
+fn vcpus(domain: Element<'_>) -> u32 {
+    let Some(vcpu) = domain.child("vcpu") else { return 1 };
+    vcpu.waive_parts(&["@cpuset"], &TUNING);
+    vcpu.expect("placement", &["static"], &TUNING);
+    let count = vcpu.text().number().unwrap_or(1);
+    if let Some(current) = vcpu.attribute("current")
+        && current.number::<u32>().is_some_and(|current| current < count)
+    {
+        current.report(Severity::Warning, "libvirt.cpu.hotplug", || {
+            format!("all {count} CPUs are there from the start; CPUs cannot be added later")
+        });
+    }
+    count
+}
+
+#[derive(Clone, Copy)]
+enum Mode {
+    Custom,
+    HostModel,
+    HostPassthrough,
+    Maximum,
+}
+
+fn model(cpu: Element<'_>) -> CpuModel {
+    let modes = [
+        ("custom", Mode::Custom),
+        ("host-model", Mode::HostModel),
+        ("host-passthrough", Mode::HostPassthrough),
+        ("maximum", Mode::Maximum),
+    ];
+    let mode = cpu.attribute("mode");
+    let model = cpu.child("model");
+    if let Some(model) = model {
+        model.expect("fallback", &["allow"], &FALLBACK);
+        model.waive_parts(&["@vendor_id"], &DETAIL);
+    }
+    let name = model.map(Element::text).filter(|name| !name.text.is_empty());
+    match mode.map_or(Some(Mode::Custom), |mode| mode.choose(&modes)) {
+        Some(Mode::HostPassthrough) => CpuModel::Host,
+        Some(Mode::Maximum) => CpuModel::Max,
+        Some(Mode::HostModel) => {
+            cpu.report(Severity::Info, "libvirt.cpu.model", || {
+                "host-model: the best CPU that the accelerator offers, not a copy of the host's model name"
+                    .to_owned()
+            });
+            CpuModel::Default
+        }
+        Some(Mode::Custom) => name.map_or(CpuModel::Default, |name| match name.text {
+            "host" => CpuModel::Host,
+            "max" => CpuModel::Max,
+            text => CpuModel::Named(text.to_owned()),
+        }),
+        None => CpuModel::Default,
+    }
+}
+
+fn topology(topology: Element<'_>) -> Option<Topology> {
+    let count = |name| topology.attribute(name).and_then(Value::number::<u32>);
+    let sockets = topology.required("sockets").and_then(Value::number::<u32>);
+    let cores = topology.required("cores").and_then(Value::number::<u32>);
+    let threads = topology.required("threads").and_then(Value::number::<u32>);
+    let dies = count("dies").unwrap_or(1);
+    topology.expect("clusters", &["1"], &Waiver::error("libvirt.cpu.topology", "x86 CPUs have no clusters"));
+    Some(Topology { sockets: sockets?, dies, cores: cores?, threads: threads? })
+}
+
+fn read_feature(feature: Element<'_>) -> Option<CpuFeature> {
+    let policies = [
+        ("force", FeaturePolicy::Require),
+        ("require", FeaturePolicy::Require),
+        ("optional", FeaturePolicy::Require),
+        ("disable", FeaturePolicy::Disable),
+        ("forbid", FeaturePolicy::Disable),
+    ];
+    let policy = feature.attribute("policy");
+    let chosen = policy.map_or(Some(FeaturePolicy::Require), |policy| policy.choose(&policies));
+    if let Some(policy) = policy.filter(|policy| policy.text == "optional") {
+        policy.report(Severity::Info, "libvirt.cpu.feature", || {
+            "asked for; the hypervisor leaves out what it cannot give".to_owned()
+        });
+    }
+    feature.waive_parts(&["@removed"], &CHECKS);
+    let name = feature.required("name")?;
+    Some(CpuFeature { name: name.text.replace('_', "-"), policy: chosen? })
+}

@@ -1,0 +1,281 @@
+//! A view of the document that knows what has been read.
+//!
+//! Readers get at elements, attributes and texts only through [`Element`], which marks what it hands out. At the end
+//! [`Sheet::finish`] reports everything without a mark, so that nothing a reader forgot, or does not know, can pass in
+//! silence. An element that is waived as a whole covers what is in it.
+
+use std::cell::RefCell;
+
+use roxmltree::{Document, Node, NodeId};
+use witvirt_sdk::core::domain::{Diagnostic, Severity};
+
+use super::Waiver;
+use super::findings::{Findings, quote};
+use super::value::Value;
+
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Reading {
+    #[default]
+    Unread,
+    Read,
+    /// A diagnostic of its own speaks for the whole element.
+    Covered,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    element: Reading,
+    text: bool,
+    /// Bit n: attribute n.
+    attributes: u64,
+}
+
+pub(crate) struct Sheet<'a> {
+    document: &'a Document<'a>,
+    /// By node id.
+    marks: RefCell<Vec<Mark>>,
+    findings: RefCell<Findings>,
+}
+
+/// An element whose content nobody has looked at yet.
+#[derive(Clone, Copy)]
+pub(crate) struct Unread<'a> {
+    node: Node<'a, 'a>,
+    sheet: &'a Sheet<'a>,
+}
+
+/// An element that a reader answers for.
+#[derive(Clone, Copy)]
+pub(crate) struct Element<'a> {
+    pub(super) node: Node<'a, 'a>,
+    pub(super) sheet: &'a Sheet<'a>,
+}
+
+impl<'a> Sheet<'a> {
+    pub(crate) fn new(document: &'a Document<'a>) -> Self {
+        let nodes = document.descendants().last().map_or(0, |last| last.id().get_usize() + 1);
+        Self { document, marks: RefCell::new(vec![Mark::default(); nodes]), findings: RefCell::default() }
+    }
+
+    pub(crate) fn root(&'a self) -> Element<'a> {
+        Unread { node: self.document.root_element(), sheet: self }.open()
+    }
+
+    pub(super) fn report(
+        &self,
+        severity: Severity,
+        code: &'static str,
+        message: impl FnOnce() -> String,
+        node: NodeId,
+        attribute: Option<usize>,
+    ) {
+        self.findings.borrow_mut().add(severity, code, message, node, attribute);
+    }
+
+    fn mark(&self, node: Node<'_, '_>, change: impl FnOnce(&mut Mark)) {
+        if let Some(mark) = self.marks.borrow_mut().get_mut(node.id().get_usize()) {
+            change(mark);
+        }
+    }
+
+    fn mark_of(&self, node: Node<'_, '_>) -> Mark {
+        self.marks.borrow().get(node.id().get_usize()).copied().unwrap_or_default()
+    }
+
+    /// Reports whatever was not read, and gives all diagnostics.
+    pub(crate) fn finish(&self) -> Vec<Diagnostic> {
+        self.report_unread();
+        self.findings.take().into_diagnostics(self.document)
+    }
+
+    fn report_unread(&self) {
+        let mut next = Some(self.document.root_element());
+        while let Some(node) = next {
+            let mark = self.mark_of(node);
+            let mut inside = None;
+            match mark.element {
+                Reading::Covered => {}
+                Reading::Unread => self.report_unread_element(node),
+                Reading::Read => {
+                    self.report_unread_parts(node, mark);
+                    inside = node.first_element_child();
+                }
+            }
+            next = inside.or_else(|| {
+                node.ancestors().take_while(|at| !at.is_root()).find_map(|at| at.next_sibling_element())
+            });
+        }
+    }
+
+    fn report_unread_element(&self, node: Node<'_, '_>) {
+        let name = node.tag_name();
+        let repeated = node.prev_siblings().skip(1).take(64).any(|other| {
+            other.is_element() && other.tag_name() == name && self.mark_of(other).element == Reading::Read
+        });
+        if repeated {
+            let message = || format!("<{}> stands here again: only the first one counts", name.name());
+            self.report(Severity::Warning, "libvirt.repeated", message, node.id(), None);
+        } else {
+            let message = || format!("<{}> is not understood here, and is ignored", name.name());
+            self.report(Severity::Warning, "libvirt.unknown.element", message, node.id(), None);
+        }
+    }
+
+    fn report_unread_parts(&self, node: Node<'_, '_>, mark: Mark) {
+        for (index, attribute) in node.attributes().enumerate() {
+            if !bit(mark.attributes, index) {
+                let message = || {
+                    let value = quote(attribute.value());
+                    format!("attribute {} ({value}) is not understood here, and is ignored", attribute.name())
+                };
+                self.report(Severity::Warning, "libvirt.unknown.attribute", message, node.id(), Some(index));
+            }
+        }
+        if mark.text {
+            return;
+        }
+        let text = node.children().filter(Node::is_text).filter_map(|child| child.text()).map(str::trim);
+        if let Some(text) = text.into_iter().find(|text| !text.is_empty()) {
+            let message = || format!("the text {} is not understood here, and is ignored", quote(text));
+            self.report(Severity::Warning, "libvirt.unknown.text", message, node.id(), None);
+        }
+    }
+}
+
+fn bit(bits: u64, index: usize) -> bool {
+    u32::try_from(index).ok().and_then(|index| 1u64.checked_shl(index)).is_some_and(|bit| bits & bit != 0)
+}
+
+impl<'a> Unread<'a> {
+    /// The local name; empty for an element in a namespace.
+    pub(crate) fn name(self) -> &'a str {
+        let name = self.node.tag_name();
+        if name.namespace().is_some() { "" } else { name.name() }
+    }
+
+    pub(crate) fn namespace(self) -> Option<&'a str> {
+        self.node.tag_name().namespace()
+    }
+
+    pub(crate) fn local_name(self) -> &'a str {
+        self.node.tag_name().name()
+    }
+
+    pub(crate) fn open(self) -> Element<'a> {
+        self.sheet.mark(self.node, |mark| mark.element = Reading::Read);
+        Element { node: self.node, sheet: self.sheet }
+    }
+}
+
+impl<'a> Element<'a> {
+    pub(crate) fn name(self) -> &'a str {
+        self.node.tag_name().name()
+    }
+
+    /// The attribute without a namespace.
+    pub(crate) fn attribute(self, name: &str) -> Option<Value<'a>> {
+        let found = |attribute: &roxmltree::Attribute<'_, '_>| {
+            attribute.name() == name && attribute.namespace().is_none()
+        };
+        let (index, attribute) =
+            self.node.attributes().enumerate().find(|(_, attribute)| found(attribute))?;
+        self.sheet.mark(self.node, |mark| mark.attributes |= 1u64.checked_shl(index as u32).unwrap_or(0));
+        Some(Value { text: attribute.value().trim(), element: self, attribute: Some(index) })
+    }
+
+    /// Its attribute `name`; an error where it is missing.
+    pub(crate) fn required(self, name: &str) -> Option<Value<'a>> {
+        let value = self.attribute(name);
+        if value.is_none() {
+            self.report(Severity::Error, "libvirt.value.missing", || format!("attribute {name} is missing"));
+        }
+        value
+    }
+
+    /// Child elements that no reader has opened.
+    pub(crate) fn unread(self) -> impl Iterator<Item = Unread<'a>> {
+        let sheet = self.sheet;
+        let unread = move |node: &Node<'_, '_>| sheet.mark_of(*node).element == Reading::Unread;
+        self.node.children().filter(Node::is_element).filter(unread).map(move |node| Unread { node, sheet })
+    }
+
+    /// The first child element of a name; those that follow are reported as repeated.
+    pub(crate) fn child(self, name: &str) -> Option<Element<'a>> {
+        self.peek(name).map(Unread::open)
+    }
+
+    /// As [`Self::child`], without taking it.
+    pub(crate) fn peek(self, name: &str) -> Option<Unread<'a>> {
+        let mut nodes = self.node.children().filter(Node::is_element);
+        let sheet = self.sheet;
+        nodes
+            .find(|node| node.tag_name().name() == name && node.tag_name().namespace().is_none())
+            .map(|node| Unread { node, sheet })
+    }
+
+    /// All child elements of a name.
+    pub(crate) fn children(self, name: &str) -> impl Iterator<Item = Element<'a>> {
+        self.unread().filter(move |child| child.name() == name).map(Unread::open)
+    }
+
+    /// The text, trimmed; empty where there is none. Text in pieces (around a comment or an element) is an error.
+    pub(crate) fn text(self) -> Value<'a> {
+        self.sheet.mark(self.node, |mark| mark.text = true);
+        let mut texts =
+            self.node.children().filter(Node::is_text).filter_map(|child| child.text()).map(str::trim);
+        let mut texts = texts.by_ref().filter(|text| !text.is_empty());
+        let value = Value { text: texts.next().unwrap_or_default(), element: self, attribute: None };
+        if texts.next().is_some() {
+            value.refuse("a text in one piece, without comments or elements inside");
+        }
+        value
+    }
+
+    /// The text of a child; none where the child is missing.
+    pub(crate) fn child_text(self, name: &str) -> Option<Value<'a>> {
+        self.child(name).map(Element::text)
+    }
+
+    pub(crate) fn report(self, severity: Severity, code: &'static str, message: impl FnOnce() -> String) {
+        self.sheet.report(severity, code, message, self.node.id(), None);
+    }
+
+    /// Reports the whole element, which covers everything in it.
+    pub(crate) fn cover(self, severity: Severity, code: &'static str, message: impl FnOnce() -> String) {
+        self.sheet.mark(self.node, |mark| mark.element = Reading::Covered);
+        self.report(severity, code, message);
+    }
+
+    /// Reports the whole element as understood but not carried over.
+    pub(crate) fn waive(self, waiver: &Waiver) {
+        self.cover(waiver.severity, waiver.code, || format!("<{}>: {}", self.name(), waiver.reason));
+    }
+
+    /// Reports the named parts, "@attribute" or "child", as understood but not carried over.
+    pub(crate) fn waive_parts(self, names: &[&str], waiver: &Waiver) {
+        for (index, attribute) in self.node.attributes().enumerate() {
+            let listed = names.iter().any(|name| name.strip_prefix('@') == Some(attribute.name()));
+            if !listed
+                || attribute.namespace().is_some()
+                || bit(self.sheet.mark_of(self.node).attributes, index)
+            {
+                continue;
+            }
+            self.sheet.mark(self.node, |mark| mark.attributes |= 1u64.checked_shl(index as u32).unwrap_or(0));
+            let message = || format!("{} {}: {}", attribute.name(), quote(attribute.value()), waiver.reason);
+            self.sheet.report(waiver.severity, waiver.code, message, self.node.id(), Some(index));
+        }
+        for child in self.unread().filter(|child| names.contains(&child.name())) {
+            child.open().waive(waiver);
+        }
+    }
+
+    /// Takes an attribute that may only have the values in `harmless`; any other is reported as not carried over.
+    pub(crate) fn expect(self, name: &str, harmless: &[&str], waiver: &Waiver) {
+        if let Some(value) = self.attribute(name)
+            && !harmless.contains(&value.text)
+        {
+            value.waive(waiver);
+        }
+    }
+}

@@ -67,6 +67,15 @@ impl AllowedDirs {
         Ok(Located { source, directory })
     }
 
+    /// Opens a file for a hypervisor to read (a kernel, firmware): the same rules, no lock.
+    ///
+    /// # Errors
+    /// As [`AllowedDirs::open`], without `InUse`.
+    pub fn open_file(&self, path: &Path) -> Result<std::fs::File> {
+        let (root, below) = self.locate(path)?;
+        Ok(open_source(root.dir.as_fd(), &below, path)?.into())
+    }
+
     /// Opens the directory of a file that is to be written, and gives the file's own name.
     ///
     /// # Errors

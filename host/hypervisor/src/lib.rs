@@ -5,7 +5,7 @@
 //! enough to [`Hypervisor::adopt`] it again.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -39,6 +39,16 @@ pub trait Hypervisor: Send + Sync {
     /// # Errors
     /// When the machine's process lives but cannot be talked to.
     async fn adopt(&self, record: &InstanceRecord) -> Result<Option<Started>, Error>;
+
+    /// The record of a machine whose daemon died inside [`Hypervisor::start`], before it could keep the record itself;
+    /// `run_dir` is the one of its launch. What is found may have ended since: adopt it to know.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    async fn find(&self, run_dir: &Path) -> Result<Option<InstanceRecord>, Error> {
+        let _nothing_outlives_the_daemon = run_dir;
+        Ok(None)
+    }
 }
 
 /// A machine that runs.
@@ -125,6 +135,9 @@ pub struct Launch {
     pub firmware_code: Option<File>,
     /// The machine's own copy of the variable store, opened for writing.
     pub firmware_vars: Option<File>,
+    /// A directory of the machine's, mode 0700, that outlives its runs: the TPM keeps its state there. Needed when
+    /// `spec.tpm` is set.
+    pub tpm_state: Option<PathBuf>,
 }
 
 impl Launch {
@@ -143,6 +156,7 @@ impl Launch {
             (boot.initrd.is_some() == self.initrd.is_some(), "initrd"),
             (uefi == self.firmware_code.is_some(), "firmware code"),
             (uefi || self.firmware_vars.is_none(), "firmware variables"),
+            (self.spec.tpm.is_none() || self.tpm_state.is_some(), "TPM state"),
         ] {
             if !fits {
                 let message = format!("{}: the opened {what} do not fit the machine's spec", self.name);
@@ -236,4 +250,7 @@ pub struct InstanceRecord {
     pub accelerator_reason: String,
     /// Address of the VNC server ("127.0.0.1:5900").
     pub vnc: Option<String>,
+    /// Its own control group: a path below the cgroup v2 hierarchy; absent where none could be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<PathBuf>,
 }

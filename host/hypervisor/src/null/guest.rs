@@ -158,7 +158,8 @@ impl Guest {
         }
         let Some(console) = &mut self.console else { return };
         // A holder that does not read must not stop the machine: what does not fit is only in the log.
-        let sent = tokio::time::timeout(std::time::Duration::from_millis(100), console.write_all(bytes)).await;
+        let sent =
+            tokio::time::timeout(std::time::Duration::from_millis(100), console.write_all(bytes)).await;
         if !matches!(sent, Ok(Ok(()))) {
             self.console = None;
         }

@@ -69,8 +69,9 @@ impl Null {
     /// When no machine of that name runs.
     pub async fn simulate(&self, name: &Name, fault: Fault) -> Result<(), Error> {
         let instance = lock(&self.machines).get(name).and_then(Weak::upgrade);
-        let instance = instance
-            .ok_or_else(|| Error::new(ErrorKind::Command, format!("no machine {name} runs on the null driver")))?;
+        let instance = instance.ok_or_else(|| {
+            Error::new(ErrorKind::Command, format!("no machine {name} runs on the null driver"))
+        })?;
         instance.order(|done| Order::Fault { fault, done }).await
     }
 
@@ -100,6 +101,7 @@ impl Hypervisor for Null {
             accelerator: "null".to_owned(),
             accelerator_reason: "nothing is emulated".to_owned(),
             vnc: None,
+            cgroup: None,
         };
         let (events, receiver) = mpsc::channel(EVENT_BUFFER);
         let (orders, inbox) = mpsc::channel(ORDER_BUFFER);

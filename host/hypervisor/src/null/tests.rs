@@ -9,7 +9,8 @@ use super::{Fault, Null};
 use crate::{Exit, Hypervisor, InstanceEvent, Launch, Started};
 
 fn launch(dir: &Path, name: &str) -> Launch {
-    let spec: MachineSpec = serde_json::from_value(serde_json::json!({ "name": name, "memory": "16MiB" })).unwrap();
+    let spec: MachineSpec =
+        serde_json::from_value(serde_json::json!({ "name": name, "memory": "16MiB" })).unwrap();
     Launch {
         name: Name::new(name).unwrap(),
         spec,
@@ -20,6 +21,7 @@ fn launch(dir: &Path, name: &str) -> Launch {
         initrd: None,
         firmware_code: None,
         firmware_vars: None,
+        tpm_state: None,
     }
 }
 

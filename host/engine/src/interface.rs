@@ -242,13 +242,13 @@ fn missing(name: &str, kind: PluginKind) -> String {
     )
 }
 
+/// The first names, and how many there are besides.
 fn list(names: &[String]) -> String {
-    match names {
-        [] => "nothing".to_owned(),
-        [few @ ..] if few.len() <= 8 => few.join(", "),
-        [few @ .., _] => {
-            format!("{} and {} more", few[..7.min(few.len())].join(", "), names.len() - 7.min(few.len()))
-        }
+    const SHOWN: usize = 8;
+    match names.len() {
+        0 => "nothing".to_owned(),
+        count if count <= SHOWN => names.join(", "),
+        count => format!("{} and {} more", names[..SHOWN].join(", "), count - SHOWN),
     }
 }
 

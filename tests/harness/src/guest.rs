@@ -176,7 +176,10 @@ fn make_root(directory: &Path, target: &Path) -> Result<()> {
     let _ = fs::remove_file(&partial);
     let mke2fs = tools::find("mke2fs").context("no mke2fs")?;
     let mut make = Command::new(mke2fs);
-    make.args(["-q", "-t", "ext4", "-L", "witvirt", "-E", "root_owner=0:0", "-d"]).arg(&tree.path).arg(&partial).arg("64M");
+    make.args(["-q", "-t", "ext4", "-L", "witvirt", "-E", "root_owner=0:0", "-d"])
+        .arg(&tree.path)
+        .arg(&partial)
+        .arg("64M");
     tools::run(&mut make)?;
     fs::rename(partial, target)?;
     Ok(())

@@ -1,9 +1,11 @@
 //! What the demo, the end-to-end tests and the benchmarks share: a small real guest made from Debian's cloud kernel and
-//! busybox, and the programs that takes.
+//! busybox, installations
+//! of witvirt in temporary directories, and the programs that takes.
 
 use std::path::{Path, PathBuf};
 
 pub mod guest;
+pub mod host;
 pub mod tools;
 
 /// The root of the workspace.

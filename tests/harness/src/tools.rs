@@ -18,25 +18,42 @@ const NEEDED: [(&str, &str); 4] = [
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(system).map(|directory| directory.join(program)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .chain(system)
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
 }
 
-/// Installs what is missing by apt; does nothing when everything is there.
+/// Programs that only tests need: oracles, and a second opinion on the host.
+const TESTED_WITH: [(&str, &str); 2] =
+    [("qemu-img", "qemu-utils"), ("virt-host-validate", "libvirt-clients")];
+
+/// Installs what the demo needs and is missing, by apt; does nothing when everything is there.
 pub fn install() -> Result<()> {
+    install_missing(&NEEDED)
+}
+
+/// Installs what tests need besides.
+pub fn install_for_tests() -> Result<()> {
+    install_missing(&TESTED_WITH)
+}
+
+fn install_missing(programs: &[(&str, &str)]) -> Result<()> {
     let missing: Vec<&str> =
-        NEEDED.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect();
+        programs.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let list = missing.join(" ");
     if find("apt-get").is_none() {
-        bail!("missing programs, and there is no apt-get here; install by your own package manager what Debian calls: {list}");
+        bail!("missing programs, and there is no apt-get here; install what Debian calls: {list}");
     }
     eprintln!("installing {list}");
-    apt(&["update"])?;
     let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
     arguments.extend(&missing);
-    apt(&arguments).with_context(|| format!("as root, run: apt-get install {list}"))
+    apt(&["update"])
+        .and_then(|()| apt(&arguments))
+        .with_context(|| format!("as root, run: apt-get install {list}"))
 }
 
 /// Runs apt-get, by sudo when not root.
@@ -63,11 +80,15 @@ pub fn update_lists() -> Result<()> {
 /// Runs a program without input, and returns its standard output; an error has what it wrote to standard error.
 pub fn run(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output =
-        command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let arguments: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
-    bail!("{name} {}: {}\n{}", arguments.join(" "), output.status, String::from_utf8_lossy(&output.stderr).trim_end())
+    bail!(
+        "{name} {}: {}\n{}",
+        arguments.join(" "),
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim_end()
+    )
 }

@@ -1,8 +1,12 @@
-//! The project's own commands: `cargo xtask plugins|demo|test|bench`.
+//! The project's own commands: `cargo xtask demo|test|bench|plugins|guest`.
 
-use anyhow::Result;
+use std::process::Command as Process;
+
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use witvirt_harness::{guest, root, tools};
 
+mod demo;
 mod plugins;
 
 #[derive(Parser)]
@@ -14,6 +18,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Boots a real Linux guest through the plugins; installs and builds what that takes
+    Demo,
+    /// Runs every test, those with real guests included
+    Test {
+        /// Given to the tests: names to choose from, --nocapture ...
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Builds the plugins and makes components of them, in target/plugins
     Plugins,
     /// Makes the small Linux guest of the demo and the tests, in target/guest
@@ -22,10 +34,35 @@ enum Command {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
+        Command::Demo => demo::run(),
+        Command::Test { arguments } => test(&arguments),
         Command::Plugins => plugins::build(),
         Command::Guest => {
-            witvirt_harness::tools::install()?;
-            witvirt_harness::guest::build().map(drop)
+            tools::install()?;
+            guest::build().map(drop)
         }
     }
+}
+
+fn test(arguments: &[String]) -> Result<()> {
+    tools::install()?;
+    tools::install_for_tests()?;
+    guest::build()?;
+    plugins::build()?;
+    // The end-to-end tests run the program itself.
+    cargo(&["build", "--release", "--workspace", "--locked"])?;
+    let mut command = vec!["test", "--release", "--workspace", "--locked"];
+    if !arguments.is_empty() {
+        command.push("--");
+        command.extend(arguments.iter().map(String::as_str));
+    }
+    cargo(&command)
+}
+
+/// Runs cargo at the root of the workspace.
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let mut cargo = Process::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let status = cargo.current_dir(root()).args(arguments).status().context("cannot run cargo")?;
+    ensure!(status.success(), "cargo {}: {status}", arguments.join(" "));
+    Ok(())
 }

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use wit_component::ComponentEncoder;
 use witvirt_harness::root;
+
+use crate::cargo;
 
 /// Builds every crate in plugins/ and in tests/plugins/ and writes target/plugins/NAME.wasm.
 pub fn build() -> Result<()> {
@@ -15,15 +16,11 @@ pub fn build() -> Result<()> {
     if root.join("tests/plugins").is_dir() {
         names.extend(crates_in(&root.join("tests/plugins"))?);
     }
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(&root).args(["build", "--quiet", "--profile", "plugin", "--target", "wasm32-unknown-unknown"]);
+    let mut arguments = vec!["build", "--quiet", "--profile", "plugin", "--target", "wasm32-unknown-unknown"];
     for name in &names {
-        cargo.args(["--package", name]);
+        arguments.extend(["--package", name]);
     }
-    let status = cargo.status().context("cannot run cargo")?;
-    if !status.success() {
-        bail!("the plugins did not build; if the target is missing: rustup target add wasm32-unknown-unknown");
-    }
+    cargo(&arguments).context("if the target is missing: rustup target add wasm32-unknown-unknown")?;
     let output = root.join("target/plugins");
     fs::create_dir_all(&output)?;
     for name in &names {

@@ -128,10 +128,17 @@ fn read_firmware(os: Element<'_>, draft: &mut Draft<'_>) {
         }
         (None, _) => {
             read_loader_kind(loader);
+            if let Some(loader) = loader.filter(|_| wanted.is_none()) {
+                loader
+                    .report(Severity::Error, "libvirt.boot.firmware", || "<loader> names no file".to_owned());
+            }
             if let Some(nvram) = nvram {
-                nvram.waive(&Waiver::error("libvirt.boot.nvram", "needs a <loader> or <os firmware='efi'>"));
+                nvram.waive(&Waiver::error("libvirt.boot.nvram", "only UEFI firmware has a variable store"));
             }
         }
+    }
+    if let Some(nvram) = nvram.filter(|_| stateless) {
+        nvram.waive(&Waiver::error("libvirt.boot.nvram", "a stateless firmware has no variable store"));
     }
     if stateless && let Firmware::Uefi { vars_template, .. } = &mut draft.spec.boot.firmware {
         *vars_template = None;
@@ -231,7 +238,6 @@ fn own_store(nvram: Element<'_>) -> Option<Value<'_>> {
     }
     if let Some(source) = nvram.child("source") {
         source.waive_parts(&["seclabel", "@startupPolicy", "@index"], &RUNTIME);
-        nvram.text();
         return source.required("file");
     }
     Some(nvram.text()).filter(|path| !path.text.is_empty())

@@ -17,7 +17,7 @@ pub(crate) fn read(draft: &mut Draft<'_>) {
     draft.spec.cpu.count = vcpus(domain);
     domain.waive_parts(&["vcpus", "cputune"], &TUNING);
     let Some(cpu) = domain.child("cpu") else { return };
-    draft.spec.cpu.model = model(cpu);
+    draft.spec.cpu.model = model(cpu, domain.attribute("type").is_some_and(|kind| kind.text == "qemu"));
     draft.spec.cpu.topology = cpu.child("topology").and_then(topology);
     for feature in cpu.children("feature") {
         draft.spec.cpu.features.extend(read_feature(feature));
@@ -53,7 +53,7 @@ enum Mode {
     Maximum,
 }
 
-fn model(cpu: Element<'_>) -> CpuModel {
+fn model(cpu: Element<'_>, emulated: bool) -> CpuModel {
     let modes = [
         ("custom", Mode::Custom),
         ("host-model", Mode::HostModel),
@@ -68,7 +68,14 @@ fn model(cpu: Element<'_>) -> CpuModel {
     }
     let name = model.map(Element::text).filter(|name| !name.text.is_empty());
     match mode.map_or(Some(Mode::Custom), |mode| mode.choose(&modes)) {
-        Some(Mode::HostPassthrough) => CpuModel::Host,
+        Some(Mode::HostPassthrough) => {
+            if emulated {
+                cpu.report(Severity::Error, "libvirt.cpu.model", || {
+                    "host-passthrough needs <domain type='kvm'>: use mode='maximum'".to_owned()
+                });
+            }
+            CpuModel::Host
+        }
         Some(Mode::Maximum) => CpuModel::Max,
         Some(Mode::HostModel) => {
             cpu.report(Severity::Info, "libvirt.cpu.model", || {

@@ -144,7 +144,7 @@ fn read_commandline(commandline: Element<'_>, draft: &mut Draft<'_>) {
         match child.local_name() {
             "arg" => {
                 if let Some(value) = child.open().required("value") {
-                    draft.spec.qemu_arguments.push(value.text.to_owned());
+                    draft.spec.qemu_arguments.push(value.untrimmed().to_owned());
                 }
             }
             "env" => child.open().waive(&Waiver::warning(

@@ -32,7 +32,7 @@ impl Plugin for Libvirt {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             description: "libvirt domain XML to machine spec".to_owned(),
-            settings_schema: Some(Settings::schema().to_string()),
+            settings_schema: Some(Settings::SCHEMA.to_owned()),
         }
     }
 

@@ -96,44 +96,7 @@ impl Settings {
     }
 
     /// JSON schema of the settings.
-    pub fn schema() -> serde_json::Value {
-        let firmware = |description: &str| {
-            serde_json::json!({
-                "type": "object",
-                "description": description,
-                "additionalProperties": false,
-                "required": ["code"],
-                "properties": {
-                    "code": { "type": "string", "description": "absolute path of the code" },
-                    "vars-template": { "type": "string", "description": "absolute path of the variable store's template" },
-                },
-            })
-        };
-        serde_json::json!({
-            "type": "object",
-            "additionalProperties": false,
-            "properties": {
-                "firmware": firmware("UEFI for <os firmware='efi'>; such a domain is refused without it"),
-                "secure-firmware": firmware("UEFI for <os firmware='efi'> with secure boot"),
-                "image-pool": {
-                    "type": "string",
-                    "default": "images",
-                    "description": "storage pool whose volumes are images of the store",
-                },
-                "nat-networks": {
-                    "type": "array",
-                    "items": { "type": "string" },
-                    "default": ["default"],
-                    "description": "libvirt networks that become a user network, with a warning",
-                },
-                "other-networks": {
-                    "enum": ["refuse", "user", "unplugged"],
-                    "default": "refuse",
-                    "description": "what becomes of interfaces on any other network",
-                },
-            },
-        })
-    }
+    pub const SCHEMA: &str = include_str!("../settings.schema.json");
 }
 
 impl FirmwareSettings {
@@ -171,7 +134,7 @@ mod tests {
 
     #[test]
     fn schema_knows_every_key() {
-        let schema = Settings::schema();
+        let schema: serde_json::Value = serde_json::from_str(Settings::SCHEMA).unwrap();
         let mut keys: Vec<_> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
         let unknown = Settings::parse(r#"{"x": 1}"#).unwrap_err();

@@ -64,7 +64,7 @@ pub(crate) fn read(draft: &mut Draft<'_>) {
                 read_tables(sysinfo, draft);
             }
             Some(true) => sysinfo.cover(Severity::Warning, "libvirt.sysinfo", || {
-                "not used without <smbios mode='sysinfo'/> in <os>, as under libvirt".to_owned()
+                "<sysinfo>: not used without <smbios mode='sysinfo'/> in <os>, as under libvirt".to_owned()
             }),
             Some(false) => sysinfo.waive(&FWCFG),
             None => {}

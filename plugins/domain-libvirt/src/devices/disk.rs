@@ -28,7 +28,7 @@ const PERSISTENT: Waiver = Waiver::error(
 
 pub(crate) fn read<'a>(disk: Element<'a>, draft: &mut Draft<'a>) {
     let Some(target) = disk.child("target") else {
-        return disk.cover(Severity::Error, "libvirt.value.missing", || "<disk> has no <target>".to_owned());
+        return disk.cover(Severity::Error, "libvirt.value.missing", || "<disk>: has no <target>".to_owned());
     };
     let Some(dev) = target.required("dev") else { return };
     let device = device(disk);
@@ -36,12 +36,13 @@ pub(crate) fn read<'a>(disk: Element<'a>, draft: &mut Draft<'a>) {
         Ok(source) => source,
         Err(waiver) => return disk.waive(&waiver),
     };
+    let read_only = disk.child("readonly").is_some();
     let mut made = Disk {
         name: name(dev, draft),
         source,
         device,
         bus: bus(target, dev, device, draft.spec.chipset),
-        read_only: device == DiskDevice::Cdrom || disk.child("readonly").is_some(),
+        read_only: read_only || device == DiskDevice::Cdrom,
         boot_index: boot_index(disk),
         serial: disk.child_text("serial").filter(|serial| !serial.text.is_empty()).map(|s| s.text.to_owned()),
         cache: Cache::default(),
@@ -75,6 +76,9 @@ fn device(disk: Element<'_>) -> DiskDevice {
     let Some(device) = disk.attribute("device") else { return DiskDevice::Disk };
     if device.text == "lun" {
         device.waive(&PASSTHROUGH);
+        if disk.attribute("type").is_none_or(|kind| kind.text != "block") {
+            device.refuse("\"disk\": a lun has to be a block device");
+        }
     }
     device.choose(&devices).unwrap_or_default()
 }

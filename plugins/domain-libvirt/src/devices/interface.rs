@@ -152,7 +152,7 @@ fn other(place: Value<'_>, kind: &str, rule: OtherNetworks) -> InterfaceSource {
         }
     };
     place.report(severity, "libvirt.interface.network", || {
-        format!("witvirt cannot connect to this {kind} network{outcome}")
+        format!("witvirt cannot connect an interface of type \"{kind}\" to where this one leads{outcome}")
     });
     source
 }

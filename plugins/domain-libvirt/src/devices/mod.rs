@@ -24,7 +24,10 @@ const AUDIO: Waiver = Waiver::warning("libvirt.audio", "sound cards play into no
 const VIRTIO_DRIVER: &[&str] = &["@iommu", "@ats", "@packed", "@page_per_vq"];
 
 pub(crate) fn read(draft: &mut Draft<'_>) {
-    let Some(devices) = draft.domain.child("devices") else { return };
+    let domain = draft.domain;
+    let Some(devices) = domain.child("devices") else {
+        return fill_in(domain, false, draft);
+    };
     let mut consoles = Vec::new();
     let mut graphics = false;
     for device in devices.unread() {

@@ -2,7 +2,7 @@
 
 use witvirt_sdk::core::domain::Severity;
 use witvirt_sdk::core::spec::{
-    Input, InputBus, InputKind, Rng, Sound, Tpm, TpmModel, Watchdog, WatchdogAction, WatchdogModel,
+    Chipset, Input, InputBus, InputKind, Rng, Sound, Tpm, TpmModel, Watchdog, WatchdogAction, WatchdogModel,
 };
 
 use super::{ABSENT, common, driver};
@@ -93,6 +93,9 @@ pub(crate) fn read_watchdog(watchdog: Element<'_>, draft: &mut Draft<'_>) {
     }
     let action = action.map_or(Some(WatchdogAction::Reset), |action| action.choose(&actions));
     let model = watchdog.required("model").and_then(|model| model.choose(&models));
+    if model == Some(WatchdogModel::Itco) && draft.spec.chipset == Chipset::Pc {
+        watchdog.report(Severity::Error, "libvirt.watchdog.model", || "only q35 has an itco".to_owned());
+    }
     common(watchdog);
     if let (Some(model), Some(action)) = (model, action) {
         draft.spec.watchdog = Some(Watchdog { model, action });

@@ -23,20 +23,23 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
+    /// Counts one more; whether it is still among those that are listed.
+    pub(crate) fn admits(&mut self, severity: Severity) -> bool {
+        let count = &mut self.counts[severity as usize];
+        *count += 1;
+        *count <= MOST
+    }
+
     pub(crate) fn add(
         &mut self,
         severity: Severity,
         code: &'static str,
-        message: impl FnOnce() -> String,
+        message: String,
         node: NodeId,
         attribute: Option<usize>,
     ) {
-        let count = &mut self.counts[severity as usize];
-        *count += 1;
-        if *count <= MOST {
-            let message = clip(message(), MAX_MESSAGE);
-            self.list.push(Finding { severity, code, message, node, attribute });
-        }
+        let message = clip(message, MAX_MESSAGE);
+        self.list.push(Finding { severity, code, message, node, attribute });
     }
 
     /// In document order, with paths and lines; then what had to be left out.
@@ -89,35 +92,40 @@ impl Lines<'_> {
 /// XPath and offset of an element or of one of its attributes.
 fn locate(document: &Document<'_>, id: NodeId, attribute: Option<usize>) -> (String, usize) {
     let Some(node) = document.get_node(id) else { return ("/".to_owned(), 0) };
-    let mut segments: Vec<String> =
-        node.ancestors().filter(Node::is_element).map(|ancestor| segment(document, ancestor)).collect();
-    segments.reverse();
-    let mut path = String::new();
-    for segment in segments {
+    let mut path = String::with_capacity(64);
+    let ancestors: Vec<_> = node.ancestors().filter(Node::is_element).collect();
+    for ancestor in ancestors.into_iter().rev() {
         path.push('/');
-        path.push_str(&segment);
+        push_segment(&mut path, document, ancestor);
     }
     let Some(attribute) = attribute.and_then(|at| node.attributes().nth(at)) else {
         return (path, node.range().start);
     };
     path.push_str("/@");
-    let qualified = document.input_text().get(attribute.range_qname()).unwrap_or(attribute.name());
-    path.push_str(&clip(qualified.to_owned(), MAX_NAME));
+    push_clipped(&mut path, document.input_text().get(attribute.range_qname()).unwrap_or(attribute.name()));
     (path, attribute.range().start)
 }
 
 /// The element's name as the document writes it, with its position where siblings share the name.
-fn segment(document: &Document<'_>, node: Node<'_, '_>) -> String {
+fn push_segment(path: &mut String, document: &Document<'_>, node: Node<'_, '_>) {
     let source = document.input_text().get(node.range()).unwrap_or_default();
     let name = source.strip_prefix('<').unwrap_or(source);
-    let end = name.find(|c: char| c.is_ascii_whitespace() || c == '>' || c == '/').unwrap_or(name.len());
-    let mut segment = clip(name[..end].to_owned(), MAX_NAME);
+    let end =
+        name.bytes().position(|b| b.is_ascii_whitespace() || b == b'>' || b == b'/').unwrap_or(name.len());
+    push_clipped(path, &name[..end]);
     let same = |other: &Node<'_, '_>| other.is_element() && other.tag_name() == node.tag_name();
     let before = node.prev_siblings().skip(1).filter(same).count();
     if before > 0 || node.next_siblings().skip(1).any(|other| same(&other)) {
-        segment.push_str(&format!("[{}]", before + 1));
+        path.push_str(&format!("[{}]", before + 1));
     }
-    segment
+}
+
+fn push_clipped(path: &mut String, name: &str) {
+    let end = name.floor_char_boundary(MAX_NAME);
+    path.push_str(&name[..end]);
+    if end < name.len() {
+        path.push_str("...");
+    }
 }
 
 /// Cuts a text at a character boundary, and shows that it was cut.

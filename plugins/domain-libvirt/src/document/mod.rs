@@ -44,4 +44,4 @@ pub(crate) const TUNING: Waiver = Waiver::warning(
 );
 /// What the guest sees of a device, in details that the machine spec does not have.
 pub(crate) const DETAIL: Waiver =
-    Waiver::warning("libvirt.detail", "not honoured: the device works, but without this property");
+    Waiver::warning("libvirt.detail", "not honoured: the machine works, but without this property");

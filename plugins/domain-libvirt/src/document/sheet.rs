@@ -69,6 +69,26 @@ impl<'a> Sheet<'a> {
         node: NodeId,
         attribute: Option<usize>,
     ) {
+        if self.admits(severity) {
+            self.add(severity, code, message(), node, attribute);
+        }
+    }
+
+    // Out of line: `report` is instantiated for every message.
+    #[inline(never)]
+    fn admits(&self, severity: Severity) -> bool {
+        self.findings.borrow_mut().admits(severity)
+    }
+
+    #[inline(never)]
+    fn add(
+        &self,
+        severity: Severity,
+        code: &'static str,
+        message: String,
+        node: NodeId,
+        attribute: Option<usize>,
+    ) {
         self.findings.borrow_mut().add(severity, code, message, node, attribute);
     }
 

@@ -31,14 +31,25 @@ impl<'a> Value<'a> {
         self.report(waiver.severity, waiver.code, || format!("{}: {}", quote(self.text), waiver.reason));
     }
 
+    /// An attribute's text with its whitespace; an element's text without.
+    pub(crate) fn untrimmed(self) -> &'a str {
+        let attribute = self.attribute.and_then(|index| self.element.node.attributes().nth(index));
+        attribute.map_or(self.text, |attribute| attribute.value())
+    }
+
     /// One of a closed set.
     pub(crate) fn choose<T: Clone>(self, table: &[(&str, T)]) -> Option<T> {
         let found = table.iter().find(|(name, _)| *name == self.text).map(|(_, choice)| choice.clone());
         if found.is_none() {
-            let names: Vec<_> = table.iter().map(|(name, _)| *name).collect();
-            self.refuse(&format!("one of {}", names.join(", ")));
+            self.refuse_choice(&mut table.iter().map(|(name, _)| *name));
         }
         found
+    }
+
+    #[inline(never)]
+    fn refuse_choice(self, names: &mut dyn Iterator<Item = &str>) {
+        let names: Vec<_> = names.collect();
+        self.refuse(&format!("one of {}", names.join(", ")));
     }
 
     pub(crate) fn yes(self) -> Option<bool> {
@@ -60,7 +71,7 @@ impl<'a> Value<'a> {
         number
     }
 
-    /// Without the characters that XML readers must not meet again in a one-line text.
+    /// With a single space for each run of whitespace.
     pub(crate) fn one_line(self) -> String {
         self.text.split_whitespace().collect::<Vec<_>>().join(" ")
     }

@@ -84,7 +84,7 @@ impl FromStr for ByteSize {
             let digits: u128 = fraction.parse().map_err(|_| invalid())?;
             let scale = 10u128.pow(fraction.len() as u32);
             let part = digits * u128::from(factor);
-            if part % scale != 0 {
+            if !part.is_multiple_of(scale) {
                 return Err(invalid());
             }
             bytes = bytes.checked_add((part / scale) as u64).ok_or_else(invalid)?;
@@ -151,7 +151,9 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
         }
-        for bad in ["", "MiB", "-1", "1.0000001G", "1.G", "0.3B", "99999999999999999999", "17179869184T", "1 XB"] {
+        for bad in
+            ["", "MiB", "-1", "1.0000001G", "1.G", "0.3B", "99999999999999999999", "17179869184T", "1 XB"]
+        {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
         }
     }

@@ -26,6 +26,11 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measures against peers and prints ratios: all, or those named of plugins, daemon, images, boot
+    Bench {
+        /// Which
+        names: Vec<String>,
+    },
     /// Builds the plugins and makes components of them, in target/plugins
     Plugins,
     /// Makes the small Linux guest of the demo and the tests, in target/guest
@@ -36,6 +41,7 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Demo => demo::run(),
         Command::Test { arguments } => test(&arguments),
+        Command::Bench { names } => bench(&names),
         Command::Plugins => plugins::build(),
         Command::Guest => {
             tools::install()?;
@@ -57,6 +63,17 @@ fn test(arguments: &[String]) -> Result<()> {
         command.extend(arguments.iter().map(String::as_str));
     }
     cargo(&command)
+}
+
+fn bench(names: &[String]) -> Result<()> {
+    tools::install()?;
+    tools::install_for_tests()?;
+    guest::build()?;
+    plugins::build()?;
+    cargo(&["build", "--release", "--workspace"])?;
+    let status = Process::new(root().join("target/release/witvirt-bench")).args(names).status()?;
+    ensure!(status.success(), "the benchmarks ended with {status}");
+    Ok(())
 }
 
 /// Runs cargo at the root of the workspace.

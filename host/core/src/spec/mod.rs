@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 pub use boot::{Boot, BootDevice, Clock, ClockBase, Firmware, Smbios, SmbiosTable, Timer, TimerTick};
 pub use cpu::{Cpu, CpuFeature, CpuModel, FeaturePolicy, Topology};
 pub use device::{
-    Console, ConsoleTarget, Controller, ControllerKind, Input, InputBus, InputKind, Rng, Serial, Sound, Tpm, TpmModel,
-    Video, VideoModel, Vnc, Watchdog, WatchdogAction, WatchdogModel,
+    Console, ConsoleTarget, Controller, ControllerKind, Input, InputBus, InputKind, Rng, Serial, Sound, Tpm,
+    TpmModel, Video, VideoModel, Vnc, Watchdog, WatchdogAction, WatchdogModel,
 };
 pub use disk::{Cache, Disk, DiskBus, DiskDevice, DiskIo, DiskSource, ErrorPolicy};
 pub use network::{Forward, Interface, InterfaceSource, MacAddress, NicModel, Protocol};

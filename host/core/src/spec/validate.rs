@@ -56,7 +56,8 @@ impl MachineSpec {
         let count = self.cpu.count;
         found.refuse(!(1..=512).contains(&count), "cpu.count", format!("{count} is outside 1 to 512"));
         if let Some(t) = self.cpu.topology {
-            let product = [t.sockets, t.dies, t.cores, t.threads].iter().try_fold(1u32, |a, b| a.checked_mul(*b));
+            let product =
+                [t.sockets, t.dies, t.cores, t.threads].iter().try_fold(1u32, |a, b| a.checked_mul(*b));
             found.refuse(
                 product != Some(count),
                 "cpu.topology",
@@ -240,7 +241,9 @@ fn check_disk(disk: &Disk, path: &str, found: &mut Findings) {
 
 /// Something that is safe between the commas of a QEMU option.
 fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._+".contains(&b))
+    !text.is_empty()
+        && text.len() <= 64
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._+".contains(&b))
 }
 
 fn is_printable(text: &str, most: usize) -> bool {

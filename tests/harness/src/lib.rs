@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 pub mod guest;
 pub mod host;
+pub mod terminal;
 pub mod tools;
 
 /// The root of the workspace.

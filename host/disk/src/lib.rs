@@ -7,13 +7,18 @@
 //!
 //! Everything blocks: run it off the async threads.
 
+mod codec;
+pub mod content;
+mod copy;
 mod error;
 mod limits;
+pub mod map;
 mod progress;
 mod record;
 mod request;
 pub mod source;
 mod store;
+mod sys;
 
 pub use error::{Error, ErrorKind, Result};
 pub use limits::Limits;

@@ -1,7 +1,7 @@
 //! The directories that the operator allowed, and opening files below them.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ impl AllowedDirs {
     /// neither a regular file nor a block device; `InUse` when another process writes it; `NotFound`.
     pub fn open(&self, path: &Path) -> Result<Located> {
         let (root, below) = self.locate(path)?;
-        let file = open_source(root.dir.as_fd(), &below, path)?;
+        let file = open_source(root.dir.as_fd(), &below, path, OFlags::RDONLY)?;
         let source = Arc::new(FileSource::new(file, &path.to_string_lossy())?);
         let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
         Ok(Located { source, directory })
@@ -73,7 +73,17 @@ impl AllowedDirs {
     /// As [`AllowedDirs::open`], without `InUse`.
     pub fn open_file(&self, path: &Path) -> Result<std::fs::File> {
         let (root, below) = self.locate(path)?;
-        Ok(open_source(root.dir.as_fd(), &below, path)?.into())
+        Ok(open_source(root.dir.as_fd(), &below, path, access)?.into())
+    }
+
+    /// Opens a raw file that a machine uses in place. Its hypervisor locks it.
+    ///
+    /// # Errors
+    /// As [`AllowedDirs::open`].
+    pub(crate) fn open_disk(&self, path: &Path, read_only: bool) -> Result<std::fs::File> {
+        let (root, below) = self.locate(path)?;
+        let access = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
+        Ok(open_source(root.dir.as_fd(), &below, path, access)?.into())
     }
 
     /// Opens the directory of a file that is to be written, and gives the file's own name.
@@ -131,7 +141,7 @@ pub(crate) fn show(path: &Path) -> String {
 }
 
 /// Looks before it opens: opening a device or FIFO may already do something.
-fn open_source(root: std::os::fd::BorrowedFd<'_>, below: &Path, path: &Path) -> Result<OwnedFd> {
+fn open_source(root: BorrowedFd<'_>, below: &Path, path: &Path, access: OFlags) -> Result<OwnedFd> {
     let seen =
         open_beneath(root, below, OFlags::PATH | OFlags::CLOEXEC).map_err(|errno| refusal(errno, path))?;
     let before = rustix::fs::fstat(&seen).doing(|| format!("stat {}", show(path)))?;
@@ -141,7 +151,7 @@ fn open_source(root: std::os::fd::BorrowedFd<'_>, below: &Path, path: &Path) -> 
             format!("{} is a {}: only regular files and block devices are read", show(path), kind_name(kind));
         return Err(Error::new(ErrorKind::Denied, message));
     }
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = open_beneath(root, below, flags).map_err(|errno| refusal(errno, path))?;
     let after = rustix::fs::fstat(&file).doing(|| format!("stat {}", show(path)))?;
     if (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino) {
@@ -164,11 +174,7 @@ fn refusal(errno: Errno, path: &Path) -> Error {
 }
 
 /// Opens `below` without following any link and without leaving `root`.
-fn open_beneath(
-    root: std::os::fd::BorrowedFd<'_>,
-    below: &Path,
-    flags: OFlags,
-) -> rustix::io::Result<OwnedFd> {
+fn open_beneath(root: BorrowedFd<'_>, below: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     loop {
         match rustix::fs::openat2(root, below, flags | OFlags::NOFOLLOW, Mode::empty(), resolve) {
@@ -182,11 +188,7 @@ fn open_beneath(
 }
 
 /// [`open_beneath`] one directory at a time.
-fn open_by_parts(
-    root: std::os::fd::BorrowedFd<'_>,
-    below: &Path,
-    flags: OFlags,
-) -> rustix::io::Result<OwnedFd> {
+fn open_by_parts(root: BorrowedFd<'_>, below: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let parts: Vec<&OsStr> = below
         .components()
         .filter(|part| *part != Component::CurDir)
@@ -220,7 +222,7 @@ fn open_by_parts(
 }
 
 /// A link where a directory was wanted reports ENOTDIR; say what it is.
-fn link_error(dir: std::os::fd::BorrowedFd<'_>, name: &OsStr, errno: Errno) -> Errno {
+fn link_error(dir: BorrowedFd<'_>, name: &OsStr, errno: Errno) -> Errno {
     let Ok(stat) = rustix::fs::statat(dir, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) else { return errno };
     if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink { Errno::LOOP } else { errno }
 }

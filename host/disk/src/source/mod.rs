@@ -7,3 +7,5 @@ mod lock;
 
 pub use allowed::{AllowedDirs, Located};
 pub use file::FileSource;
+
+pub(crate) use allowed::show;

@@ -1,169 +1,117 @@
 //! The image store.
+//!
+//! ```text
+//! images/<digest>/disk.raw     what a guest sees; mode 0400
+//! images/<digest>/image.json   the ImageRecord
+//! names/<name>                 a digest
+//! volumes/<name>.raw           raw disks that outlive machines
+//! tmp/<unique>/                unfinished work, locked by its owner
+//! lock                         held while names and images change
+//! ```
+//!
+//! A directory in `images/` is complete: it was made in `tmp/`, flushed and renamed. So a cut at any moment leaves images
+//! or unfinished work, and [`Store::open`] removes the latter once its owner is dead.
+
+mod dirs;
+mod disks;
+mod images;
+mod import;
+mod overlay;
+mod read;
+mod temp;
+mod volumes;
+mod write;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
-use witvirt_core::spec::DiskSource;
-use witvirt_core::{Digest, Name};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::progress::Progress;
-use crate::record::ImageSummary;
-use crate::request::{
-    Access, CheckReport, ConvertRequest, Converted, DiskHandle, ImageInfo, ImportRequest, Imported, Removed,
-    SourceFile,
-};
 
 /// How a store works.
 #[derive(Debug, Clone, Default)]
 pub struct StoreOptions {
     /// Bounds on images.
     pub limits: Limits,
-    /// Threads that copy and decode; 0: as many as there are processors, 2 to 16.
+    /// Threads that copy and decode; 0: as many as there are processors, 2 to 8.
     pub threads: usize,
 }
 
 /// Images, volumes and the machines' disks over them. Share it in an `Arc`; several processes may open one directory.
 #[derive(Debug)]
-pub struct Store {}
-
-fn soon<T>() -> Result<T> {
-    Err(Error::new(ErrorKind::Unsupported, "not built yet"))
+pub struct Store {
+    path: PathBuf,
+    dir: Dir,
+    images: Dir,
+    names: Dir,
+    volumes: Dir,
+    tmp: Dir,
+    limits: Limits,
+    threads: usize,
 }
 
 impl Store {
-    /// Opens the store below the absolute path `dir`, makes it where it is missing (mode 0700) and removes what dead
+    /// Opens the store below the absolute path `path`, makes it where it is missing (mode 0700) and removes what dead
     /// processes left unfinished.
     ///
     /// # Errors
     /// When the directory cannot be made, read or locked.
-    pub fn open(_dir: &Path, _options: StoreOptions) -> Result<Self> {
-        soon()
+    pub fn open(path: &Path, options: StoreOptions) -> Result<Self> {
+        if !path.is_absolute() {
+            let message =
+                format!("the store's directory {} is not an absolute path", crate::source::show(path));
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        let dir = open_root(path).map_err(|error| error.during(crate::source::show(path)))?;
+        let threads = if options.threads == 0 { crate::copy::default_threads() } else { options.threads };
+        let store = Self {
+            path: path.to_owned(),
+            images: dirs::subdir(&dir, "images")?,
+            names: dirs::subdir(&dir, "names")?,
+            volumes: dirs::subdir(&dir, "volumes")?,
+            tmp: dirs::subdir(&dir, "tmp")?,
+            dir,
+            limits: options.limits,
+            threads,
+        };
+        let _lock = store.lock(FlockOperation::LockExclusive)?;
+        temp::clean(&store.tmp)?;
+        store.clean_names()?;
+        Ok(store)
     }
 
-    /// Copies a disk image into the store.
-    ///
-    /// # Errors
-    /// Whatever is wrong with the source, its plugin or the disk; nothing is left behind then.
-    pub fn import(
-        &self,
-        _access: Access<'_>,
-        _request: &ImportRequest,
-        _progress: &Progress,
-    ) -> Result<Imported> {
-        soon()
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// Every image, named ones first.
-    ///
-    /// # Errors
-    /// When the directory cannot be read.
-    pub fn list(&self) -> Result<Vec<ImageSummary>> {
-        soon()
+    /// Locks names and images, against other threads as well as other processes, until the file is dropped.
+    fn lock(&self, operation: FlockOperation) -> Result<File> {
+        let file = dirs::open(&self.dir, "lock", OFlags::RDWR | OFlags::CREATE)?;
+        rustix::fs::flock(&file, operation).doing(|| "lock the store".into())?;
+        Ok(file)
     }
 
-    /// One image by name, digest or the first 12 or more digits of one.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn inspect(&self, _reference: &str) -> Result<ImageSummary> {
-        soon()
+    /// A place for unfinished work.
+    fn temp(&self) -> Result<temp::Temp> {
+        let _lock = self.lock(FlockOperation::LockShared)?;
+        temp::Temp::new(&self.tmp)
     }
+}
 
-    /// Removes a name, and the image with its last name; by digest, the image and all its names. `users` are the machines
-    /// that need it.
-    ///
-    /// # Errors
-    /// `InUse` when there are users and `force` is false; `NotFound`.
-    pub fn remove(&self, _reference: &str, _users: &[String], _force: bool) -> Result<Removed> {
-        soon()
-    }
+fn open_root(path: &Path) -> Result<Dir> {
+    std::fs::create_dir_all(path).doing(|| "make the store's directory".into())?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).doing(|| "open the store's directory".into())?;
+    rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o700))
+        .doing(|| "close the store's directory to others".into())?;
+    Ok(Dir::from_std_file(File::from(fd)))
+}
 
-    /// Gives an image a (further) name.
-    ///
-    /// # Errors
-    /// `AlreadyExists` when another image has it and `replace` is false; `NotFound`.
-    pub fn tag(&self, _reference: &str, _name: &Name, _replace: bool) -> Result<()> {
-        soon()
-    }
-
-    /// Hashes an image again; seals it anew when it is as it was.
-    ///
-    /// # Errors
-    /// `Changed` when the content is another one.
-    pub fn verify(&self, _reference: &str, _progress: &Progress) -> Result<Digest> {
-        soon()
-    }
-
-    /// What a file is, without importing it.
-    ///
-    /// # Errors
-    /// Whatever is wrong with the file or its plugin.
-    pub fn info(&self, _access: Access<'_>, _file: &SourceFile) -> Result<ImageInfo> {
-        soon()
-    }
-
-    /// What the format's plugin finds inconsistent in a file.
-    ///
-    /// # Errors
-    /// Whatever is wrong with the file or its plugin.
-    pub fn check(&self, _access: Access<'_>, _file: &SourceFile) -> Result<CheckReport> {
-        soon()
-    }
-
-    /// Writes a disk image as a new file.
-    ///
-    /// # Errors
-    /// Whatever is wrong with the source, a plugin or the disk; nothing is left behind then.
-    pub fn convert(
-        &self,
-        _access: Access<'_>,
-        _request: &ConvertRequest,
-        _progress: &Progress,
-    ) -> Result<Converted> {
-        soon()
-    }
-
-    /// Opens the disk `disk` of a machine whose directory is `dir`, and makes it when it is not there yet. Idempotent:
-    /// a restarted daemon gets the same disk again. `read_only` disks of images have no overlay.
-    ///
-    /// # Errors
-    /// When the image, volume or file is missing, was altered, or the disk cannot be made.
-    pub fn attach(
-        &self,
-        _access: Access<'_>,
-        _dir: &Dir,
-        _disk: &Name,
-        _source: &DiskSource,
-        _read_only: bool,
-        _progress: &Progress,
-    ) -> Result<DiskHandle> {
-        soon()
-    }
-
-    /// Opens a volume for reading and writing; makes it when it is missing and a size (bytes) is given.
-    ///
-    /// # Errors
-    /// `NotFound` without a size; `InvalidInput` when it exists with another size.
-    pub fn volume(&self, _name: &Name, _size: Option<u64>) -> Result<File> {
-        soon()
-    }
-
-    /// The volumes and their sizes in bytes, sorted by name.
-    ///
-    /// # Errors
-    /// When the directory cannot be read.
-    pub fn volumes(&self) -> Result<Vec<(Name, u64)>> {
-        soon()
-    }
-
-    /// Removes a volume and its content.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn remove_volume(&self, _name: &Name) -> Result<()> {
-        soon()
-    }
+/// Seconds since 1970.
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }

@@ -1,0 +1,195 @@
+//! Writing a disk in a format that a plugin lays out.
+
+use std::fs::File;
+
+use witvirt_core::format::{Chunk, Ending, WritePlan, Writer};
+
+use crate::codec::{Encoder, NativeCodec};
+use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::progress::Progress;
+
+use super::pipeline;
+use super::planner::{Planner, Unit};
+use super::raw::write_all;
+use super::read::Reader;
+
+/// Most chunks in one call of `allocate` (`witvirt:disk/layout`).
+const MAX_CHUNKS: usize = 4096;
+
+/// Largest chunk of guest data, in bytes.
+const MAX_CHUNK: u32 = 4 << 20;
+
+/// Most calls of `finish`, each of which may bring 4 MiB.
+const MAX_ENDINGS: usize = 1 << 16;
+
+/// A new, empty file and the plugin that says where things go in it.
+pub(crate) struct LayoutTarget<'a> {
+    /// Opened for writing.
+    pub(crate) file: &'a File,
+    /// Lays it out.
+    pub(crate) writer: &'a mut dyn Writer,
+    /// Names the plugin and its version in messages.
+    pub(crate) plugin: String,
+    /// Where the file must end at the latest.
+    pub(crate) max_size: u64,
+    /// Whether data is flushed before metadata is written.
+    pub(crate) sync: bool,
+}
+
+/// Guest data as it will be stored.
+struct Stored {
+    chunks: Vec<Chunk>,
+    bytes: Vec<u8>,
+}
+
+/// Writes everything that the planner finds (nothing, for an overlay without a planner) and then the metadata. Returns the
+/// length of the file.
+pub(crate) fn write_layout(
+    planner: Option<Planner<'_>>,
+    mut target: LayoutTarget<'_>,
+    threads: usize,
+    progress: &Progress,
+) -> Result<u64> {
+    let plan = target.writer.plan()?;
+    let codec = target.check_plan(&plan)?;
+    if let Some(planner) = planner {
+        let mut planner = planner.aligned(u64::from(plan.chunk_size));
+        let state = || (Reader::new(), Vec::new(), codec.map(Encoder::new), Vec::new());
+        pipeline::run(
+            &mut planner,
+            threads,
+            state,
+            |(reader, buffer, encoder, scratch), unit| {
+                reader.fill(unit, buffer)?;
+                encode_unit(unit, buffer, plan.chunk_size as usize, encoder.as_mut(), scratch)
+            },
+            |unit, stored| {
+                target.store(&stored)?;
+                progress.advance(unit.data);
+                Ok(())
+            },
+        )?;
+    }
+    target.finish()
+}
+
+/// Drops the chunks that are zeros and encodes the others.
+fn encode_unit(
+    unit: &Unit,
+    buffer: &[u8],
+    chunk_size: usize,
+    mut encoder: Option<&mut Encoder>,
+    scratch: &mut Vec<u8>,
+) -> Result<Stored> {
+    let mut stored = Stored { chunks: Vec::new(), bytes: Vec::new() };
+    for (index, data) in buffer.chunks(chunk_size).enumerate() {
+        if data.iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        let encoded = match &mut encoder {
+            None => false,
+            Some(encoder) => encoder.encode(data, scratch).map_err(|why| {
+                Error::new(ErrorKind::Io, format!("cannot encode guest bytes at {}: {why}", unit.start))
+            })?,
+        };
+        let bytes = if encoded { &scratch[..] } else { data };
+        stored.bytes.extend_from_slice(bytes);
+        stored.chunks.push(Chunk {
+            start: unit.start + (index * chunk_size) as u64,
+            length: data.len() as u64,
+            stored: bytes.len() as u64,
+            encoded,
+        });
+    }
+    Ok(stored)
+}
+
+impl LayoutTarget<'_> {
+    fn check_plan(&self, plan: &WritePlan) -> Result<Option<NativeCodec>> {
+        if plan.chunk_size < 512 || plan.chunk_size > MAX_CHUNK || !plan.chunk_size.is_power_of_two() {
+            let what = format!(
+                "wants chunks of {} bytes; powers of two from 512 to {MAX_CHUNK} are possible",
+                plan.chunk_size
+            );
+            return Err(self.lie(&what));
+        }
+        match (plan.codec.as_str(), NativeCodec::from_name(&plan.codec)) {
+            ("", _) => Ok(None),
+            (_, Some(codec)) => Ok(Some(codec)),
+            (other, None) => {
+                Err(self.lie(&format!("wants data in the unknown codec \"{}\"", other.escape_debug())))
+            }
+        }
+    }
+
+    fn lie(&self, what: &str) -> Error {
+        Error::new(ErrorKind::Plugin, format!("{} {what}", self.plugin))
+    }
+
+    /// Asks where the chunks go and writes them, neighbours together.
+    fn store(&mut self, stored: &Stored) -> Result<()> {
+        let mut bytes = &stored.bytes[..];
+        for chunks in stored.chunks.chunks(MAX_CHUNKS) {
+            let offsets = self.writer.allocate(chunks)?;
+            if offsets.len() != chunks.len() {
+                return Err(self.lie(&format!("gave {} places for {} chunks", offsets.len(), chunks.len())));
+            }
+            let mut run: Option<(u64, usize)> = None;
+            for (chunk, offset) in chunks.iter().zip(offsets) {
+                self.check_range(offset, chunk.stored)?;
+                let length = chunk.stored as usize;
+                run = match run {
+                    Some((start, so_far)) if start + so_far as u64 == offset => {
+                        Some((start, so_far + length))
+                    }
+                    previous => {
+                        bytes = self.write_run(previous, bytes)?;
+                        Some((offset, length))
+                    }
+                };
+            }
+            bytes = self.write_run(run, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn write_run<'b>(&self, run: Option<(u64, usize)>, bytes: &'b [u8]) -> Result<&'b [u8]> {
+        let Some((offset, length)) = run else { return Ok(bytes) };
+        let (now, later) = bytes.split_at(length);
+        write_all(self.file, offset, now)?;
+        Ok(later)
+    }
+
+    fn check_range(&self, offset: u64, length: u64) -> Result<u64> {
+        match offset.checked_add(length) {
+            Some(end) if end <= self.max_size => Ok(end),
+            _ => Err(self
+                .lie(&format!("puts {length} bytes at {offset}; the file may have {} bytes", self.max_size))),
+        }
+    }
+
+    /// Flushes the data, writes the metadata and sets the length.
+    fn finish(&mut self) -> Result<u64> {
+        if self.sync {
+            self.file.sync_data().doing(|| "flush the new file".into())?;
+        }
+        let mut end = self.file.metadata().doing(|| "stat the new file".into())?.len();
+        for _ in 0..MAX_ENDINGS {
+            let Ending { writes, size, next } = self.writer.finish()?;
+            for write in &writes {
+                end = end.max(self.check_range(write.offset, write.bytes.len() as u64)?);
+                write_all(self.file, write.offset, &write.bytes)?;
+            }
+            if next {
+                continue;
+            }
+            self.check_range(size, 0)?;
+            if size < end {
+                return Err(self.lie(&format!("gives the file {size} bytes, but has put data up to {end}")));
+            }
+            self.file.set_len(size).doing(|| format!("give the new file {size} bytes"))?;
+            return Ok(size);
+        }
+        Err(self.lie("does not come to an end"))
+    }
+}

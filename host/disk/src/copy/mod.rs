@@ -1,0 +1,19 @@
+//! Moving the bytes of a merged map into a file.
+//!
+//! One thread plans ([`Planner`]): it alone talks to plugins, and cuts the map into units of about a megabyte. Others read,
+//! decode, hash, encode and write them ([`pipeline`]). What is finished comes back to the planning thread in order.
+
+mod layout;
+mod pipeline;
+mod planner;
+mod raw;
+mod read;
+
+pub(crate) use layout::{LayoutTarget, write_layout};
+pub(crate) use planner::Planner;
+pub(crate) use raw::{RawTarget, write_raw};
+
+/// Threads to use where the caller does not say: more than 8 would break the bound on memory before they help.
+pub(crate) fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8)
+}

@@ -1,0 +1,222 @@
+//! Cutting a merged map into units of work.
+
+use std::sync::Arc;
+
+use crate::codec::Decoder;
+use crate::content::CHUNK;
+use crate::error::{Error, ErrorKind, Result};
+use crate::map::{Chain, Codec, EncodedPiece, Piece, PieceKind, Survey};
+use crate::progress::Progress;
+
+use super::raw::Cloner;
+
+/// Usual guest bytes in a unit: large enough for long reads and writes, small enough to stay in a processor's cache
+/// between reading, hashing and writing.
+const UNIT: u64 = CHUNK;
+
+/// Most guest bytes in a unit; reached when encoded runs straddle its usual end.
+const MAX_UNIT: u64 = 4 << 20;
+
+/// Runs that decode to more are decoded by the planner, one at a time, and handed on in pieces.
+const MAX_SHARED: usize = 2 << 20;
+
+/// Guest bytes `start .. start + length` to be moved by one thread.
+#[derive(Debug)]
+pub(crate) struct Unit {
+    /// A multiple of the planner's alignment.
+    pub(crate) start: u64,
+    /// A multiple of the alignment too, except at the end of the disk.
+    pub(crate) length: usize,
+    /// What is not zero, ascending.
+    pub(crate) pieces: Vec<Planned>,
+    /// Bytes in the pieces.
+    pub(crate) data: u64,
+}
+
+/// A piece of a unit.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    /// Where it comes from.
+    pub(crate) piece: Piece,
+    /// Whether the target has it already, as a clone.
+    pub(crate) cloned: bool,
+}
+
+/// Walks the map of a chain from its beginning to its end.
+pub(crate) struct Planner<'a> {
+    chain: &'a mut Chain,
+    size: u64,
+    at: u64,
+    align: u64,
+    left: u64,
+    cloner: Option<Cloner<'a>>,
+    decoder: Decoder,
+    decoded: Option<(u64, u64, usize, Vec<u8>)>,
+    progress: &'a Progress,
+}
+
+impl<'a> Planner<'a> {
+    /// `survey` was made of the same chain; a map that turns out larger is refused.
+    pub(crate) fn new(chain: &'a mut Chain, survey: Survey, progress: &'a Progress) -> Self {
+        chain.restart();
+        let size = chain.disk_size();
+        let decoder = Decoder::new();
+        Self {
+            chain,
+            size,
+            at: 0,
+            align: CHUNK,
+            left: survey.data,
+            cloner: None,
+            decoder,
+            decoded: None,
+            progress,
+        }
+    }
+
+    /// Units start at multiples of `align` (bytes, a power of two).
+    #[must_use]
+    pub(crate) fn aligned(mut self, align: u64) -> Self {
+        self.align = align.max(CHUNK);
+        self
+    }
+
+    /// Tries to clone data into the target before anything is copied.
+    #[must_use]
+    pub(crate) fn cloning(mut self, cloner: Cloner<'a>) -> Self {
+        self.cloner = Some(cloner);
+        self
+    }
+
+    /// The next unit with data in it.
+    pub(crate) fn next_unit(&mut self) -> Result<Option<Unit>> {
+        self.progress.check()?;
+        let Some(first) = self.skip_zeros()? else { return Ok(None) };
+        let start = first / self.align * self.align;
+        let mut end = start.saturating_add(UNIT.max(self.align)).min(self.size);
+        let mut pieces: Vec<Planned> = Vec::new();
+        let mut data = 0;
+        // A clone may reach past the end of the unit.
+        while self.at < end {
+            let whole = self.fetch()?;
+            let whole_end = whole.start + whole.length;
+            let straddles = whole_end > end && matches!(&whole.kind, PieceKind::Encoded(_));
+            if straddles && end - start < MAX_UNIT {
+                end = (end + self.align).min(self.size);
+                continue;
+            }
+            if self.clone_only(&whole) {
+                self.pass(whole.length)?;
+                continue;
+            }
+            let piece = self.cut(whole, end - self.at)?;
+            self.at += piece.length;
+            if !matches!(piece.kind, PieceKind::Zero) {
+                data += piece.length;
+                let cloned = self.cloner.as_ref().is_some_and(|cloner| piece.start < cloner.cloned_to());
+                pieces.push(Planned { piece, cloned });
+            }
+        }
+        self.left = self.left.checked_sub(data).ok_or_else(|| self.grew())?;
+        Ok(Some(Unit { start, length: (end - start) as usize, pieces, data }))
+    }
+
+    fn grew(&self) -> Error {
+        let (record, _) = self.chain.records();
+        let message = format!(
+            "plugin {} {}: the map of {} holds more data than when it was read before (guest byte {})",
+            record.plugin, record.plugin_version, record.path, self.at
+        );
+        Error::new(ErrorKind::Plugin, message)
+    }
+
+    /// Moves to the next byte that has to be moved.
+    fn skip_zeros(&mut self) -> Result<Option<u64>> {
+        while self.at < self.size {
+            let piece = self.fetch()?;
+            match piece.kind {
+                PieceKind::Zero => self.at += piece.length,
+                _ if self.clone_only(&piece) => self.pass(piece.length)?,
+                _ => return Ok(Some(self.at)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Counts data that needs nobody's work any more.
+    fn pass(&mut self, length: u64) -> Result<()> {
+        self.at += length;
+        self.left = self.left.checked_sub(length).ok_or_else(|| self.grew())?;
+        self.progress.advance(length);
+        Ok(())
+    }
+
+    /// Whether a clone is all that had to be done for this piece: nobody wants to see its bytes.
+    fn clone_only(&self, piece: &Piece) -> bool {
+        let done =
+            |cloner: &Cloner<'_>| !cloner.bytes_wanted() && piece.start + piece.length <= cloner.cloned_to();
+        self.cloner.as_ref().is_some_and(done)
+    }
+
+    /// What lies at the current position, up to where it changes: a hole of a raw file is a zero piece.
+    fn fetch(&mut self) -> Result<Piece> {
+        let mut piece = self.chain.piece(self.at, self.size)?;
+        let PieceKind::Data { source, offset } = &piece.kind else { return Ok(piece) };
+        let data = source.next_data(*offset);
+        if data > *offset {
+            piece.length = piece.length.min(data - offset);
+            piece.kind = PieceKind::Zero;
+            return Ok(piece);
+        }
+        piece.length = piece.length.min(source.next_hole(*offset).saturating_sub(*offset).max(1));
+        if let Some(cloner) = &mut self.cloner {
+            piece.length = cloner.try_clone(source, *offset, piece.start, piece.length);
+        }
+        Ok(piece)
+    }
+
+    /// The first `most` bytes of a piece; decoded, where only the planner can do that.
+    fn cut(&mut self, mut piece: Piece, most: u64) -> Result<Piece> {
+        piece.length = piece.length.min(most);
+        match &piece.kind {
+            PieceKind::Encoded(run) if run.codec.is_native() && run.decoded <= MAX_SHARED => Ok(piece),
+            PieceKind::Encoded(run) => {
+                let bytes = self.decode(run, piece.start, piece.length as usize)?;
+                Ok(Piece { kind: PieceKind::Bytes(Arc::new(bytes)), ..piece })
+            }
+            PieceKind::Bytes(bytes) if bytes.len() as u64 > piece.length => {
+                let cut = bytes[..piece.length as usize].to_vec();
+                Ok(Piece { kind: PieceKind::Bytes(Arc::new(cut)), ..piece })
+            }
+            _ => Ok(piece),
+        }
+    }
+
+    fn decode(&mut self, run: &EncodedPiece, guest: u64, length: usize) -> Result<Vec<u8>> {
+        let (device, inode) = run.source.identity();
+        let key = (device ^ inode.rotate_left(32), run.offset, run.decoded);
+        let cached =
+            self.decoded.take().filter(|(file, offset, decoded, _)| (*file, *offset, *decoded) == key);
+        let bytes = match cached {
+            Some((_, _, _, bytes)) => bytes,
+            None => self.decode_whole(run, guest)?,
+        };
+        let part = bytes.get(run.skip..run.skip + length).map(<[u8]>::to_vec);
+        self.decoded = Some((key.0, key.1, key.2, bytes));
+        part.ok_or_else(|| Error::new(ErrorKind::Plugin, "an encoded run is shorter than was checked"))
+    }
+
+    fn decode_whole(&mut self, run: &EncodedPiece, guest: u64) -> Result<Vec<u8>> {
+        let mut data = vec![0; run.length];
+        run.source.read_exact_at(&mut data, run.offset)?;
+        match &run.codec {
+            Codec::Plugin(codec) => self.chain.decode(run, codec, &data),
+            Codec::Native(codec) => {
+                let mut bytes = vec![0; run.decoded];
+                let decoded = self.decoder.decode(*codec, &data, &mut bytes);
+                decoded.map_err(|why| run.damaged(guest, &why))?;
+                Ok(bytes)
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Writing a disk as a raw file, its zeros as holes.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::Advice;
+
+use crate::content::{self, CHUNK, Leaves};
+use crate::error::{Doing, Result};
+use crate::progress::Progress;
+use crate::source::FileSource;
+use crate::sys;
+
+use super::pipeline;
+use super::planner::{Planner, Unit};
+use super::read::Reader;
+
+/// Blocks in which zeros are looked for, in bytes: what filesystems allocate.
+const BLOCK: u64 = 4096;
+
+static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
+
+/// How much is written between two calls that push dirty pages out, in bytes. About three times as much may be dirty.
+const WINDOW: u64 = 32 << 20;
+
+/// A new file, empty and as long as the disk.
+#[derive(Clone, Copy)]
+pub(crate) struct RawTarget<'a> {
+    /// Opened for writing.
+    pub(crate) file: &'a File,
+    /// Whether the content digest is wanted.
+    pub(crate) hash: bool,
+    /// Whether dirty pages are pushed out on the way: a caller that will fsync has less to wait for then, and an importer
+    /// with little memory keeps within it.
+    pub(crate) bounded: bool,
+}
+
+/// Writes everything that the planner finds. The leaves are empty unless `target.hash`.
+pub(crate) fn write_raw(
+    planner: Planner<'_>,
+    target: RawTarget<'_>,
+    size: u64,
+    threads: usize,
+    progress: &Progress,
+) -> Result<Leaves> {
+    let cloner = Cloner { target: target.file, bytes_wanted: target.hash, cloned_to: 0, works: true };
+    let mut planner = planner.cloning(cloner);
+    let mut leaves = Leaves::new(size);
+    let mut window = Window { file: target.file, pushed: 0 };
+    pipeline::run(
+        &mut planner,
+        threads,
+        || (Reader::new(), Vec::new()),
+        |(reader, buffer), unit| {
+            reader.fill(unit, buffer)?;
+            write_unit(target.file, unit, buffer)?;
+            Ok(if target.hash { hash_unit(unit, buffer) } else { Vec::new() })
+        },
+        |unit, hashes| {
+            for (start, hash) in hashes {
+                leaves.set(start, hash);
+            }
+            progress.advance(unit.data);
+            if target.bounded {
+                window.push(unit.start);
+            }
+            Ok(())
+        },
+    )?;
+    Ok(leaves)
+}
+
+fn hash_unit(unit: &Unit, buffer: &[u8]) -> Vec<(u64, [u8; 32])> {
+    let chunks = buffer.chunks(CHUNK as usize).enumerate();
+    chunks.map(|(index, chunk)| (unit.start + index as u64 * CHUNK, content::leaf(chunk))).collect()
+}
+
+/// Writes what the target does not have as a clone already.
+fn write_unit(file: &File, unit: &Unit, buffer: &[u8]) -> Result<()> {
+    let mut run: Option<(usize, usize)> = None;
+    for planned in unit.pieces.iter().filter(|planned| !planned.cloned) {
+        let from = (planned.piece.start - unit.start) as usize;
+        let to = from + planned.piece.length as usize;
+        match &mut run {
+            Some((_, end)) if *end == from => *end = to,
+            _ => {
+                if let Some((from, to)) = run.replace((from, to)) {
+                    write_nonzero(file, unit.start + from as u64, &buffer[from..to])?;
+                }
+            }
+        }
+    }
+    let Some((from, to)) = run else { return Ok(()) };
+    write_nonzero(file, unit.start + from as u64, &buffer[from..to])
+}
+
+/// Writes `bytes` at `offset`, without the blocks that are all zeros.
+fn write_nonzero(file: &File, offset: u64, bytes: &[u8]) -> Result<()> {
+    let mut pending = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        let block = (BLOCK - (offset + at as u64) % BLOCK) as usize;
+        let end = (at + block).min(bytes.len());
+        if bytes[at..end] == ZEROS[..end - at] {
+            write_all(file, offset + pending as u64, &bytes[pending..at])?;
+            pending = end;
+        }
+        at = end;
+    }
+    write_all(file, offset + pending as u64, &bytes[pending..])
+}
+
+pub(super) fn write_all(file: &File, offset: u64, bytes: &[u8]) -> Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    file.write_all_at(bytes, offset)
+        .doing(|| format!("write {} bytes at byte {offset} of the new file", bytes.len()))
+}
+
+/// Pushes dirty pages out behind the writers.
+struct Window<'a> {
+    file: &'a File,
+    pushed: u64,
+}
+
+impl Window<'_> {
+    /// Everything before `written` has been written.
+    fn push(&mut self, written: u64) {
+        while written - self.pushed >= WINDOW {
+            let start = written / WINDOW * WINDOW - WINDOW;
+            sys::start_writeback(self.file, start, WINDOW);
+            if let Some(before) = start.checked_sub(2 * WINDOW) {
+                sys::wait_writeback(self.file, before, WINDOW);
+                // Nobody reads an image right after its import; a failed hint costs nothing.
+                let _ = rustix::fs::fadvise(
+                    self.file,
+                    before,
+                    std::num::NonZeroU64::new(WINDOW),
+                    Advice::DontNeed,
+                );
+            }
+            self.pushed = start + WINDOW;
+        }
+    }
+}
+
+/// Clones data where the filesystem can; finds out by trying.
+pub(super) struct Cloner<'a> {
+    target: &'a File,
+    bytes_wanted: bool,
+    cloned_to: u64,
+    works: bool,
+}
+
+impl Cloner<'_> {
+    /// Whether the bytes have to be read although they were cloned, to hash them.
+    pub(super) fn bytes_wanted(&self) -> bool {
+        self.bytes_wanted
+    }
+
+    /// The guest byte up to which the last clone reaches.
+    pub(super) fn cloned_to(&self) -> u64 {
+        self.cloned_to
+    }
+
+    /// Clones `length` bytes, as far as they are aligned, unless that was done before. Returns the length of what is
+    /// either wholly cloned or not at all, from its beginning.
+    pub(super) fn try_clone(&mut self, source: &FileSource, offset: u64, guest: u64, length: u64) -> u64 {
+        if guest < self.cloned_to {
+            return length.min(self.cloned_to - guest);
+        }
+        let aligned = length / BLOCK * BLOCK;
+        if !self.works || aligned == 0 || !offset.is_multiple_of(BLOCK) || !guest.is_multiple_of(BLOCK) {
+            return length;
+        }
+        // Other errors than "not here" are no reason to fail either: copying will say what is wrong.
+        match sys::clone_range(source.file(), offset, aligned, self.target, guest) {
+            Ok(()) => {
+                self.cloned_to = guest + aligned;
+                aligned
+            }
+            Err(_) => {
+                self.works = false;
+                length
+            }
+        }
+    }
+}

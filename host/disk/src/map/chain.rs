@@ -1,0 +1,304 @@
+//! An image and the images below it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use witvirt_core::extent::{Finding, Geometry, Reference};
+use witvirt_core::format::{Format, Formats, Image};
+use witvirt_core::source::ByteSource;
+
+use super::layer::Layer;
+use super::name;
+use super::raw::{self, RawImage};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::record::SourceRecord;
+use crate::request::{Access, SourceFile};
+use crate::source::{FileSource, Located};
+
+/// How sure two plugins have to be of two formats for a file to count as made to be misread.
+const CERTAIN: u8 = 60;
+
+/// Bytes in a sector.
+const SECTOR: u64 = 512;
+
+/// The layers of a disk, the topmost first. Never empty.
+pub(crate) struct Chain {
+    pub(super) layers: Vec<Layer>,
+    references: Vec<Reference>,
+}
+
+/// An image before its backing image is known.
+struct Opened {
+    image: Box<dyn Image>,
+    record: SourceRecord,
+    geometry: Geometry,
+    references: Vec<Reference>,
+    sources: BTreeMap<u32, Arc<FileSource>>,
+}
+
+impl Chain {
+    /// Opens a file and everything that it needs.
+    pub(crate) fn open(access: Access<'_>, limits: &Limits, file: &SourceFile) -> Result<Self> {
+        let mut located = access.allowed.open(&file.path)?;
+        let mut format = match &file.format {
+            Some(format) => format.clone(),
+            None => probe(access.formats, &located.source)?,
+        };
+        let mut seen = HashSet::new();
+        let mut layers: Vec<Layer> = Vec::new();
+        let mut first_references = None;
+        loop {
+            check_depth(&layers, &mut seen, &located.source, limits)?;
+            let opened = open_image(access, limits, &located, &format)?;
+            let backing = backing_of(&opened)?.cloned();
+            let next = match &backing {
+                None => None,
+                Some(reference) => Some(follow(access, &located, reference, file, layers.is_empty())?),
+            };
+            first_references.get_or_insert(opened.references);
+            let Opened { image, record, geometry, sources, .. } = opened;
+            layers.push(Layer::new(image, record, geometry, sources, next.is_some(), limits));
+            match next {
+                None => return Ok(Self { layers, references: first_references.unwrap_or_default() }),
+                Some(next) => (located, format) = next,
+            }
+        }
+    }
+
+    /// A raw file of the store.
+    pub(crate) fn raw(source: FileSource, limits: &Limits) -> Self {
+        let source = Arc::new(source);
+        let size = source.size();
+        let record = SourceRecord {
+            path: source.label().to_owned(),
+            format: "raw".into(),
+            plugin: raw::PLUGIN.into(),
+            plugin_version: env!("CARGO_PKG_VERSION").into(),
+            size,
+            digest: None,
+        };
+        let geometry = Geometry { virtual_size: size, cluster_size: 0, logical_sector: 512 };
+        let sources = BTreeMap::from([(0, source)]);
+        let layer = Layer::new(Box::new(RawImage { size }), record, geometry, sources, false, limits);
+        Self { layers: vec![layer], references: Vec::new() }
+    }
+
+    /// What a guest sees.
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.layers[0].geometry
+    }
+
+    /// The disk's size in whole sectors, as a hypervisor shows it: what an image has short of one reads as zeros.
+    pub(crate) fn disk_size(&self) -> u64 {
+        self.geometry().virtual_size.next_multiple_of(SECTOR)
+    }
+
+    /// The files that the topmost image names.
+    pub(crate) fn references(&self) -> &[Reference] {
+        &self.references
+    }
+
+    /// The topmost file and those below it.
+    pub(crate) fn records(&self) -> (SourceRecord, Vec<SourceRecord>) {
+        let mut records = self.layers.iter().map(|layer| layer.record.clone());
+        // There is always a first one.
+        let first = records.next().unwrap_or_else(|| self.layers[0].record.clone());
+        (first, records.collect())
+    }
+
+    /// The topmost file.
+    pub(crate) fn primary(&self) -> Result<Arc<FileSource>> {
+        self.layers[0].source(0)
+    }
+
+    /// Facts about the topmost image, cut to what fits a record.
+    pub(crate) fn facts(&mut self) -> Result<Vec<(String, String)>> {
+        let facts = self.layers[0].image.facts()?;
+        Ok(facts.into_iter().take(64).map(|(key, value)| (name::show(&key), name::show(&value))).collect())
+    }
+
+    /// What the topmost image's plugin finds inconsistent.
+    pub(crate) fn check(&mut self) -> Result<Vec<Finding>> {
+        let mut findings = self.layers[0].image.check()?;
+        findings.truncate(1000);
+        for finding in &mut findings {
+            finding.code = name::show(&finding.code);
+            finding.message = name::show(&finding.message);
+        }
+        Ok(findings)
+    }
+
+    /// Compares every file with what it was when it was opened.
+    pub(crate) fn verify_unchanged(&self) -> Result<()> {
+        self.layers.iter().flat_map(Layer::sources).try_for_each(|source| source.verify_unchanged())
+    }
+}
+
+fn check_depth(
+    layers: &[Layer],
+    seen: &mut HashSet<(u64, u64)>,
+    source: &FileSource,
+    limits: &Limits,
+) -> Result<()> {
+    if layers.len() >= limits.max_chain {
+        let message =
+            format!("{}: more than {} images, each backing the one before", source.label(), limits.max_chain);
+        return Err(Error::new(ErrorKind::Limit, message));
+    }
+    if !seen.insert(source.identity()) {
+        let message = format!("{} is below itself in its chain of backing images", source.label());
+        return Err(Error::new(ErrorKind::Corrupt, message));
+    }
+    Ok(())
+}
+
+fn open_image(access: Access<'_>, limits: &Limits, located: &Located, format: &str) -> Result<Opened> {
+    let source = &located.source;
+    let plugin = plugin_for(access.formats, format).map_err(|error| error.during(source.label()))?;
+    let failed = |error: witvirt_core::PluginError| Error::from(error).during(source.label());
+    let mut image = plugin.open(source.clone(), format).map_err(failed)?;
+    let geometry = image.geometry().map_err(failed)?;
+    if geometry.virtual_size > limits.max_virtual_size {
+        let message = format!(
+            "{} is a disk of {} bytes; at most {} are allowed",
+            source.label(),
+            geometry.virtual_size,
+            limits.max_virtual_size
+        );
+        return Err(Error::new(ErrorKind::Limit, message));
+    }
+    let references = image.references().map_err(failed)?;
+    if references.len() > limits.max_references {
+        let message = format!(
+            "{} names {} files; at most {} are allowed",
+            source.label(),
+            references.len(),
+            limits.max_references
+        );
+        return Err(Error::new(ErrorKind::Limit, message));
+    }
+    let mut sources = BTreeMap::from([(0, source.clone())]);
+    for reference in references.iter().filter(|reference| !reference.is_backing()) {
+        let Some(part) = open_part(access, located, reference)? else { continue };
+        if reference.id == 0 || sources.insert(reference.id, part.clone()).is_some() {
+            let message = format!(
+                "plugin {} {}: two sources have the id {}",
+                plugin.plugin(),
+                plugin.version(),
+                reference.id
+            );
+            return Err(Error::new(ErrorKind::Plugin, message));
+        }
+        image.attach(reference.id, part).map_err(failed)?;
+    }
+    let record = SourceRecord {
+        path: source.label().to_owned(),
+        format: format.to_owned(),
+        plugin: plugin.plugin().to_owned(),
+        plugin_version: plugin.version().to_owned(),
+        size: source.size(),
+        digest: None,
+    };
+    Ok(Opened { image, record, geometry, references, sources })
+}
+
+/// Opens a part that is no backing image; `None` when it is missing and not needed.
+fn open_part(
+    access: Access<'_>,
+    located: &Located,
+    reference: &Reference,
+) -> Result<Option<Arc<FileSource>>> {
+    let label = located.source.label();
+    name::check(label, &reference.role, &reference.name)?;
+    match access.allowed.open(&located.sibling(&reference.name)) {
+        Ok(part) => Ok(Some(part.source)),
+        Err(error) if error.kind() == ErrorKind::NotFound && !reference.required => Ok(None),
+        Err(error) => Err(error.during(format!("the {} file of {label}", name::show(&reference.role)))),
+    }
+}
+
+/// The one backing image of an image, where it has one.
+fn backing_of(opened: &Opened) -> Result<Option<&Reference>> {
+    let mut backing = opened.references.iter().filter(|reference| reference.is_backing());
+    let first = backing.next();
+    if backing.next().is_some() {
+        let message = format!("{} names more than one backing image", opened.record.path);
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    Ok(first)
+}
+
+/// Opens the file that a backing reference means, and says which format it has. It is never probed: a guest may have
+/// written into a raw backing file whatever it wanted to be taken for.
+fn follow(
+    access: Access<'_>,
+    located: &Located,
+    reference: &Reference,
+    file: &SourceFile,
+    topmost: bool,
+) -> Result<(Located, String)> {
+    let label = located.source.label();
+    name::check(label, &reference.role, &reference.name)?;
+    let given = if topmost { file.backing_format.clone() } else { None };
+    let Some(format) = given.or_else(|| reference.format_hint.clone()) else {
+        let message = format!(
+            "{label} does not say which format its backing file \"{}\" has: state it, it is not guessed",
+            name::show(&reference.name)
+        );
+        return Err(Error::new(ErrorKind::Denied, message));
+    };
+    let opened = access.allowed.open(&located.sibling(&reference.name));
+    let next = opened.map_err(|error| error.during(format!("the backing file of {label}")))?;
+    Ok((next, format))
+}
+
+fn plugin_for(formats: &dyn Formats, format: &str) -> Result<Arc<dyn Format>> {
+    if let Some(plugin) = formats.by_format(format) {
+        return Ok(plugin);
+    }
+    let message =
+        format!("no plugin reads the format \"{}\" (there are: {})", name::show(format), known(formats));
+    Err(Error::new(ErrorKind::Unsupported, message))
+}
+
+fn known(formats: &dyn Formats) -> String {
+    let mut known: Vec<String> = formats.all().iter().flat_map(|plugin| plugin.formats().to_vec()).collect();
+    known.sort();
+    known.dedup();
+    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+}
+
+/// Asks every plugin what the file is. Raw is never the answer: everything is raw.
+fn probe(formats: &dyn Formats, source: &FileSource) -> Result<String> {
+    let size = source.size();
+    let mut head = vec![0; size.min(64 << 10) as usize];
+    source.read_exact_at(&mut head, 0)?;
+    let mut tail = vec![0; size.min(4 << 10) as usize];
+    let tail_start = size - tail.len() as u64;
+    source.read_exact_at(&mut tail, tail_start)?;
+    let mut found: Vec<(u8, String)> = Vec::new();
+    for plugin in formats.all() {
+        let Some(probe) = plugin.probe(&head, &tail, size)? else { continue };
+        if probe.format != "raw" && plugin.formats().contains(&probe.format) {
+            found.push((probe.confidence, probe.format));
+        }
+    }
+    found.sort_by_key(|(confidence, _)| std::cmp::Reverse(*confidence));
+    let Some((_, best)) = found.first() else {
+        let message = format!(
+            "{}: no plugin recognises this file (there are: {}); state the format \"raw\" if that is what it is",
+            source.label(),
+            known(formats)
+        );
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    };
+    if let Some((_, other)) =
+        found.iter().find(|(confidence, format)| *confidence >= CERTAIN && format != best)
+    {
+        let message =
+            format!("{} looks like {best} and like {other}: state which format it is", source.label());
+        return Err(Error::new(ErrorKind::Denied, message));
+    }
+    Ok(best.clone())
+}

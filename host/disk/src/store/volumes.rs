@@ -1,0 +1,87 @@
+//! Raw disks that outlive machines.
+
+use std::fs::File;
+
+use rustix::fs::{FlockOperation, OFlags};
+use witvirt_core::Name;
+
+use super::write::raw_name;
+use super::{Store, dirs};
+use crate::error::{Doing, Error, ErrorKind, Result};
+
+impl Store {
+    /// Opens a volume for reading and writing; makes it when it is missing and a size (bytes) is given.
+    ///
+    /// # Errors
+    /// `NotFound` without a size; `InvalidInput` when it exists with another size.
+    pub fn volume(&self, name: &Name, size: Option<u64>) -> Result<File> {
+        let _lock = self.lock(FlockOperation::LockExclusive)?;
+        match (dirs::open(&self.volumes, &raw_name(name), OFlags::RDWR), size) {
+            (Ok(file), Some(size)) => check_size(name, file, self.whole_sectors(size)?),
+            (Err(error), Some(size)) if error.kind() == ErrorKind::NotFound => {
+                self.blank(&self.volumes, &raw_name(name), size)
+            }
+            (Err(error), None) if error.kind() == ErrorKind::NotFound => {
+                let message = format!("there is no volume \"{name}\"; give a size to make it");
+                Err(Error::new(ErrorKind::NotFound, message))
+            }
+            (file, _) => file,
+        }
+    }
+
+    /// The volumes and their sizes in bytes, sorted by name.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn volumes(&self) -> Result<Vec<(Name, u64)>> {
+        let mut volumes = Vec::new();
+        for entry in dirs::entries(&self.volumes)? {
+            let Some(name) = entry.strip_suffix(".raw").and_then(|name| Name::new(name).ok()) else {
+                continue;
+            };
+            let file = dirs::open(&self.volumes, &entry, OFlags::RDONLY)?;
+            volumes.push((name, file.metadata().doing(|| format!("stat {entry}"))?.len()));
+        }
+        volumes.sort();
+        Ok(volumes)
+    }
+
+    /// Removes a volume and its content. Whether a machine uses it is for the caller to know.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn remove_volume(&self, name: &Name) -> Result<()> {
+        let _lock = self.lock(FlockOperation::LockExclusive)?;
+        self.volumes.remove_file(raw_name(name)).doing(|| format!("remove the volume {name}"))?;
+        dirs::sync(&self.volumes)
+    }
+
+    /// Makes a raw disk of zeros.
+    pub(super) fn blank(&self, dir: &cap_std::fs::Dir, name: &str, size: u64) -> Result<File> {
+        let size = self.whole_sectors(size)?;
+        let new = format!(".{name}.new");
+        let file = dirs::create(dir, &new)?;
+        file.set_len(size).doing(|| format!("make a disk of {size} bytes"))?;
+        file.sync_all().doing(|| format!("flush {name}"))?;
+        dirs::rename(dir, &new, name)?;
+        Ok(file)
+    }
+
+    fn whole_sectors(&self, size: u64) -> Result<u64> {
+        if size == 0 || size > self.limits.max_virtual_size {
+            let message =
+                format!("a disk of {size} bytes: 1 to {} are possible", self.limits.max_virtual_size);
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        Ok(size.next_multiple_of(512))
+    }
+}
+
+fn check_size(name: &Name, file: File, size: u64) -> Result<File> {
+    let actual = file.metadata().doing(|| format!("stat the volume {name}"))?.len();
+    if actual == size {
+        return Ok(file);
+    }
+    let message = format!("the volume {name} exists with {actual} bytes, not {size}");
+    Err(Error::new(ErrorKind::InvalidInput, message))
+}

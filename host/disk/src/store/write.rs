@@ -1,0 +1,187 @@
+//! Writing a disk as a file for others.
+
+use std::fs::File;
+use std::path::Path;
+
+use cap_std::fs::Dir;
+use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use witvirt_core::Name;
+use witvirt_core::format::CreateRequest;
+
+use super::import::allocated;
+use super::{Store, dirs};
+use crate::copy::{LayoutTarget, Planner, RawTarget, write_layout, write_raw};
+use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::map::{Chain, Survey};
+use crate::progress::Progress;
+use crate::request::{Access, ConvertRequest, ConvertSource, Converted};
+use crate::source::{FileSource, show};
+
+impl Store {
+    /// Writes a disk image as a new file. The file appears under its name when it is complete.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the source, a plugin or the disk; nothing is left behind then.
+    pub fn convert(
+        &self,
+        access: Access<'_>,
+        request: &ConvertRequest,
+        progress: &Progress,
+    ) -> Result<Converted> {
+        let mut chain = match &request.source {
+            ConvertSource::File(file) => Chain::open(access, &self.limits, file)?,
+            ConvertSource::Image(reference) => {
+                let (file, _) = self.base(&self.resolve(reference)?, progress)?;
+                let label = format!("image {reference}");
+                Chain::raw(FileSource::unlocked(file, &label)?, &self.limits)
+            }
+        };
+        let survey = chain.survey(progress, self.limits.max_data)?;
+        let part = Part::create(access, &request.target, request.replace)?;
+        dirs::check_space(&part.file, survey.data)?;
+        progress.begin(survey.data);
+        let size = match request.format.as_str() {
+            "raw" => self.write_raw_file(&mut chain, survey, &part.file, request, progress)?,
+            _ => self.write_format(access, &mut chain, survey, &part.file, request, progress)?,
+        };
+        chain.verify_unchanged()?;
+        if request.sync {
+            part.file.sync_all().doing(|| format!("flush {}", show(&request.target)))?;
+        }
+        let converted =
+            Converted { virtual_size: chain.disk_size(), size, allocated: allocated(&part.file)? };
+        part.publish(request.replace)?;
+        Ok(converted)
+    }
+
+    fn write_raw_file(
+        &self,
+        chain: &mut Chain,
+        survey: Survey,
+        file: &File,
+        request: &ConvertRequest,
+        progress: &Progress,
+    ) -> Result<u64> {
+        if request.options.as_object().is_some_and(|options| !options.is_empty()) {
+            return Err(Error::new(ErrorKind::InvalidInput, "raw files have no options"));
+        }
+        let size = chain.disk_size();
+        file.set_len(size).doing(|| format!("make a file of {size} bytes"))?;
+        let target = RawTarget { file, hash: false, bounded: request.sync };
+        write_raw(Planner::new(chain, survey, progress), target, size, self.threads, progress)?;
+        Ok(size)
+    }
+
+    fn write_format(
+        &self,
+        access: Access<'_>,
+        chain: &mut Chain,
+        survey: Survey,
+        file: &File,
+        request: &ConvertRequest,
+        progress: &Progress,
+    ) -> Result<u64> {
+        let virtual_size = chain.disk_size();
+        let create = CreateRequest {
+            format: request.format.clone(),
+            virtual_size,
+            options: request.options.clone(),
+            backing: None,
+        };
+        let plugin = writer_for(access, &request.format)?;
+        let mut writer = plugin.create(&create)?;
+        let target = LayoutTarget {
+            file,
+            writer: &mut *writer,
+            plugin: format!("plugin {} {}", plugin.plugin(), plugin.version()),
+            max_size: max_file_size(virtual_size),
+            sync: request.sync,
+        };
+        write_layout(Some(Planner::new(chain, survey, progress)), target, self.threads, progress)
+    }
+}
+
+/// The plugin that writes a format.
+pub(super) fn writer_for(
+    access: Access<'_>,
+    format: &str,
+) -> Result<std::sync::Arc<dyn witvirt_core::format::Format>> {
+    let mut plugins = access.formats.all().into_iter();
+    let named = |name: &String| name == format;
+    plugins.find(|plugin| plugin.writes() && plugin.formats().iter().any(named)).ok_or_else(|| {
+        let message = format!("no plugin writes the format \"{}\"", format.escape_debug());
+        Error::new(ErrorKind::Unsupported, message)
+    })
+}
+
+/// Where a laid out file must end: its data and a third of that again for its tables, which takes in the smallest clusters
+/// that formats have, plus a gigabyte for the fixed parts.
+pub(super) fn max_file_size(virtual_size: u64) -> u64 {
+    virtual_size.saturating_add(virtual_size / 3).saturating_add(1 << 30)
+}
+
+/// A file in the making, `.NAME.part`, locked. Dropped before [`Part::publish`], it disappears; after a kill, the next
+/// attempt at the same name takes it over.
+struct Part {
+    dir: Dir,
+    name: String,
+    part: String,
+    file: File,
+    published: bool,
+}
+
+impl Part {
+    fn create(access: Access<'_>, target: &Path, replace: bool) -> Result<Self> {
+        let (dir, name) = access.allowed.open_parent(target)?;
+        if !replace && rustix::fs::statat(&dir, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            return Err(exists(target));
+        }
+        let part = format!(".{name}.part");
+        let file = dirs::open(&dir, &part, OFlags::RDWR | OFlags::CREATE)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let message = format!("{} is being written by another conversion", show(target));
+                return Err(Error::new(ErrorKind::InUse, message));
+            }
+            Err(errno) => return Err(Error::io(format!("lock {part}"), errno.into())),
+        }
+        let this = Self { dir, name, part, file, published: false };
+        this.file.set_len(0).doing(|| format!("empty {}", this.part))?;
+        Ok(this)
+    }
+
+    fn publish(mut self, replace: bool) -> Result<()> {
+        // As umask would have left it: made 0600 while it was incomplete.
+        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(0o644))
+            .doing(|| format!("finish {}", self.name))?;
+        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+        match rustix::fs::renameat_with(&self.dir, &self.part, &self.dir, &self.name, flags) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Err(exists(Path::new(&self.name))),
+            Err(errno) => return Err(Error::io(format!("name the new file {}", self.name), errno.into())),
+        }
+        self.published = true;
+        dirs::sync(&self.dir)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.published
+            && let Err(error) = self.dir.remove_file(&self.part)
+        {
+            tracing::warn!(file = self.part, %error, "cannot remove an unfinished file");
+        }
+    }
+}
+
+fn exists(target: &Path) -> Error {
+    Error::new(ErrorKind::AlreadyExists, format!("{} exists already", show(target)))
+}
+
+/// The file name of a volume or of a machine's raw disk.
+pub(super) fn raw_name(name: &Name) -> String {
+    format!("{name}.raw")
+}

@@ -73,7 +73,7 @@ impl AllowedDirs {
     /// As [`AllowedDirs::open`], without `InUse`.
     pub fn open_file(&self, path: &Path) -> Result<std::fs::File> {
         let (root, below) = self.locate(path)?;
-        Ok(open_source(root.dir.as_fd(), &below, path, access)?.into())
+        Ok(open_source(root.dir.as_fd(), &below, path, OFlags::RDONLY)?.into())
     }
 
     /// Opens a raw file that a machine uses in place. Its hypervisor locks it.

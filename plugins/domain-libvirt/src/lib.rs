@@ -20,6 +20,7 @@ mod document;
 mod domain;
 mod draft;
 mod features;
+mod firmware;
 // The names of component exports are none that a native linker takes.
 #[cfg(target_arch = "wasm32")]
 mod glue;

@@ -73,7 +73,8 @@ impl Scanner<'_> {
             self.at += 1;
             match byte {
                 b'"' | b'\'' => {
-                    if !self.skip_until(&[byte]) {
+                    let closed = self.skip_until(&[byte]);
+                    if !closed {
                         return Ok(false);
                     }
                 }

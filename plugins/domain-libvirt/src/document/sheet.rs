@@ -53,7 +53,7 @@ pub(crate) struct Element<'a> {
 
 impl<'a> Sheet<'a> {
     pub(crate) fn new(document: &'a Document<'a>) -> Self {
-        let nodes = document.descendants().last().map_or(0, |last| last.id().get_usize() + 1);
+        let nodes = document.descendants().next_back().map_or(0, |last| last.id().get_usize() + 1);
         Self { document, marks: RefCell::new(vec![Mark::default(); nodes]), findings: RefCell::default() }
     }
 

@@ -175,6 +175,12 @@ impl<R: ReadAt> Image<R> {
     /// the tables that the header names.
     fn check_l1(&mut self) -> Result<(), Error> {
         let size = self.shape.cluster_size();
+        if self.header.l1_offset + self.header.l1_bytes() > self.source.size() {
+            return Err(Error::new(ErrorKind::Corrupt, "the L1 table lies past the end of the file")
+                .with("offset", hex(self.header.l1_offset))
+                .with("length", self.header.l1_bytes())
+                .with("file-size", hex(self.source.size())));
+        }
         let mut tables = 0u64;
         for index in 0..self.header.l1_needed() {
             let raw = self.l1_raw(index)?;

@@ -14,11 +14,15 @@ use bindings::exports::witvirt::disk::format::{
     Extent, ExtentKind, Finding, Geometry, Guest, GuestImage, Image, Page, Placement, ProbeResult, Reference,
 };
 use bindings::witvirt::disk::io::Source;
+use witvirt_sdk::core::extent;
 use witvirt_sdk::{Error, ErrorKind, Info, Plugin};
 
-struct Raw;
+use crate::FORMAT;
+use crate::image::Raw;
 
-impl Plugin for Raw {
+struct RawPlugin;
+
+impl Plugin for RawPlugin {
     fn describe() -> Info {
         Info {
             name: env!("CARGO_PKG_NAME").to_owned(),
@@ -33,11 +37,11 @@ impl Plugin for Raw {
     }
 }
 
-impl Guest for Raw {
-    type Image = RawImage;
+impl Guest for RawPlugin {
+    type Image = Raw;
 
     fn formats() -> Vec<String> {
-        vec!["raw".to_owned()]
+        vec![FORMAT.to_owned()]
     }
 
     fn probe(_head: Vec<u8>, _tail: Vec<u8>, _size: u64) -> Option<ProbeResult> {
@@ -45,29 +49,18 @@ impl Guest for Raw {
     }
 }
 
-struct RawImage {
-    size: u64,
-}
-
-impl GuestImage for RawImage {
+impl GuestImage for Raw {
     fn open(primary: Source, _options: String) -> Result<Image, Error> {
-        let size = primary.size();
-        if size % 512 != 0 {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "the length of a raw image has to be a multiple of 512 bytes",
-            )
-            .with("length", size));
-        }
-        Ok(Image::new(Self { size }))
+        Raw::new(primary.size()).map(Image::new)
     }
 
     fn geometry(&self) -> Geometry {
-        Geometry { virtual_size: self.size, cluster_size: 0, logical_sector: 512 }
+        let extent::Geometry { virtual_size, cluster_size, logical_sector } = Raw::geometry(self);
+        Geometry { virtual_size, cluster_size, logical_sector }
     }
 
     fn facts(&self) -> Vec<(String, String)> {
-        Vec::new()
+        Raw::facts(self)
     }
 
     fn references(&self) -> Vec<Reference> {
@@ -78,14 +71,17 @@ impl GuestImage for RawImage {
         Err(Error::new(ErrorKind::NotFound, "a raw image names no other file").with("reference", id))
     }
 
-    fn extents(&self, start: u64, length: u64, _max: u32) -> Result<Page, Error> {
-        let end = start.saturating_add(length).min(self.size);
-        let mut extents = Vec::new();
-        if start < end {
-            let kind = ExtentKind::Data(Placement { source: 0, offset: start });
-            extents.push(Extent { start, length: end - start, kind });
-        }
-        Ok(Page { extents, next: None })
+    fn extents(&self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
+        let page = Raw::extents(self, start, length, max);
+        let extents = page.extents.into_iter().map(|extent| Extent {
+            start: extent.start,
+            length: extent.length,
+            kind: match extent.kind {
+                extent::ExtentKind::Data { source, offset } => ExtentKind::Data(Placement { source, offset }),
+                _ => ExtentKind::Unallocated,
+            },
+        });
+        Ok(Page { extents: extents.collect(), next: page.next })
     }
 
     fn decode(&self, codec: String, _data: Vec<u8>, _decoded_length: u32) -> Result<Vec<u8>, Error> {
@@ -97,5 +93,5 @@ impl GuestImage for RawImage {
     }
 }
 
-witvirt_sdk::lifecycle!(Raw, bindings);
-bindings::export!(Raw with_types_in bindings);
+witvirt_sdk::lifecycle!(RawPlugin, bindings);
+bindings::export!(RawPlugin with_types_in bindings);

@@ -95,6 +95,19 @@ fn board(machine: &str) -> Option<(Chipset, bool)> {
     }
 }
 
+/// Classes and positions exclude each other, as under libvirt.
+pub(crate) fn check_order(draft: &Draft<'_>) {
+    let spec = &draft.spec;
+    let positions =
+        spec.disks.iter().map(|disk| disk.boot_index).chain(spec.interfaces.iter().map(|i| i.boot_index));
+    if !spec.boot.order.is_empty() && positions.flatten().next().is_some() {
+        let place = draft.domain.child("os").unwrap_or(draft.domain);
+        place.report(Severity::Error, "libvirt.boot.order", || {
+            "either <boot dev> here or <boot order> at the devices, not both".to_owned()
+        });
+    }
+}
+
 fn read_kernel(os: Element<'_>, draft: &mut Draft<'_>) {
     let path =
         |name| os.child_text(name).filter(|value| !value.text.is_empty()).map(|value| value.text.to_owned());

@@ -38,6 +38,7 @@ pub(crate) fn read(domain: Element<'_>, name: Option<Name>, settings: &Settings)
     lifecycle::read(&mut draft);
     sysinfo::read(&mut draft);
     devices::read(&mut draft);
+    boot::check_order(&draft);
     read_qemu(&mut draft);
     read_rest(domain);
     draft.validate();

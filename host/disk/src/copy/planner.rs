@@ -83,7 +83,7 @@ impl<'a> Planner<'a> {
 
     /// Tries to clone data into the target before anything is copied.
     #[must_use]
-    pub(crate) fn cloning(mut self, cloner: Cloner<'a>) -> Self {
+    pub(super) fn cloning(mut self, cloner: Cloner<'a>) -> Self {
         self.cloner = Some(cloner);
         self
     }

@@ -117,6 +117,7 @@ impl AllowedDirs {
         let root = self.roots.iter().filter(|root| path.starts_with(&root.path)).max_by_key(longest);
         let Some(root) = root else { return Err(self.outside(path)) };
         let below = path.strip_prefix(&root.path).map_err(|_| self.outside(path))?;
+        let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
         Ok((root, below.components().collect()))
     }
 
@@ -177,7 +178,7 @@ fn refusal(errno: Errno, path: &Path) -> Error {
 fn open_beneath(root: BorrowedFd<'_>, below: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     loop {
-        match rustix::fs::openat2(root, below, flags | OFlags::NOFOLLOW, Mode::empty(), resolve) {
+        match rustix::fs::openat2(root, below, flags, Mode::empty(), resolve) {
             // Somebody renamed directories meanwhile; the kernel asks to try again.
             Err(Errno::AGAIN | Errno::INTR) => {}
             // Old kernels, and seccomp filters that do not know the call.

@@ -15,12 +15,16 @@ use tokio::sync::mpsc;
 use witvirt_core::Name;
 use witvirt_core::spec::{Firmware, MachineSpec};
 
+mod accelerator;
 mod boot_id;
 mod error;
 pub mod null;
+mod qemu;
 
+pub use accelerator::{Acceleration, User, Verdict};
 pub use error::{Error, ErrorKind};
 pub use null::Null;
+pub use qemu::{Qemu, QemuOptions};
 
 /// Starts machines and finds those again that an earlier daemon started.
 #[async_trait]

@@ -1,0 +1,66 @@
+//! The monitor, serial ports and consoles.
+
+use serde_json::json;
+use witvirt_core::spec::{ConsoleTarget, MachineSpec};
+
+use super::board::Board;
+use super::{Machine, unsupported};
+use crate::Error;
+
+/// The character device of the machine's console.
+const CONSOLE: &str = "console";
+
+/// Whether the machine has a console: a virtio console or a serial port.
+pub(crate) fn has_console(spec: &MachineSpec) -> bool {
+    !spec.consoles.is_empty() || !spec.serials.is_empty()
+}
+
+pub(super) fn plug(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error> {
+    let (spec, descriptors) = (machine.spec, machine.descriptors);
+    board.option("-chardev", format!("socket,id=monitor,fd={},server=on,wait=off", descriptors.qmp));
+    board.option("-mon", "chardev=monitor,mode=control");
+    if has_console(spec) {
+        // QEMU writes the log itself, so that nothing is lost while no daemon runs.
+        let log = board.file_set(descriptors.console_log);
+        let socket = format!("socket,id={CONSOLE},fd={},server=on,wait=off", descriptors.console);
+        board.option("-chardev", format!("{socket},logfile={log},logappend=on"));
+    }
+    let mut primary = Some(CONSOLE);
+    for (index, console) in spec.consoles.iter().enumerate() {
+        let chardev = backend(&mut primary, &format!("console{index}"), board);
+        let driver = match console.target {
+            ConsoleTarget::Virtio => "virtconsole",
+        };
+        let id = format!("virtconsole{index}");
+        board.device(&json!({ "driver": driver, "id": id, "bus": "serials0.0", "chardev": chardev }));
+    }
+    for (index, port) in serial_ports(spec)?.into_iter().enumerate() {
+        let chardev = backend(&mut primary, &format!("com{port}"), board);
+        let id = format!("serial{index}");
+        board.device(&json!({ "driver": "isa-serial", "id": id, "index": port, "chardev": chardev }));
+    }
+    Ok(())
+}
+
+/// The first takes the machine's console; the others lead nowhere.
+fn backend(primary: &mut Option<&str>, id: &str, board: &mut Board) -> String {
+    if let Some(console) = primary.take() {
+        return console.to_owned();
+    }
+    board.option("-chardev", format!("null,id={id}"));
+    id.to_owned()
+}
+
+/// The port number of each serial port.
+fn serial_ports(spec: &MachineSpec) -> Result<Vec<u8>, Error> {
+    let taken: Vec<u8> = spec.serials.iter().filter_map(|serial| serial.port).collect();
+    let mut free = (0..4).filter(|port| !taken.contains(port));
+    let mut ports = Vec::with_capacity(spec.serials.len());
+    for (index, serial) in spec.serials.iter().enumerate() {
+        let port = serial.port.or_else(|| free.next());
+        ports.push(
+            port.ok_or_else(|| unsupported(format!("serials[{index}]"), "a PC has four serial ports"))?,
+        );
+    }
+    Ok(ports)
+}

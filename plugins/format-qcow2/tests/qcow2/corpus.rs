@@ -48,8 +48,9 @@ fn images_of_others() {
             let mut disk = scratch.open("disk.qcow2").unwrap();
             assert_eq!(sha256(&disk.content().unwrap()), row["true_content_sha256"], "{name}");
         } else if row["notes"].starts_with("hostile") {
+            // Whatever its name says, it is a VMDK.
             let error = image.map(drop).unwrap_err();
-            assert!(error.message.contains("L1 table"), "{name}: {error:?}");
+            assert_eq!(error.message, "not a qcow2 image: the signature is missing", "{name}");
         } else {
             // What its note says is missing is a reference, for the host to resolve.
             let references = image.unwrap().references();

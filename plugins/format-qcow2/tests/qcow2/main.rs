@@ -2,7 +2,9 @@
 
 mod check;
 mod corpus;
+mod fuzz;
 mod hostile;
+mod large;
 mod map;
 mod random;
 mod read;

@@ -42,7 +42,11 @@ fn vnc(graphics: Element<'_>) -> Vnc {
     if let Some(websocket) = websocket.filter(|websocket| websocket.text == "-1") {
         websocket.waive(&AUTO_WEBSOCKET);
     }
-    graphics.waive_parts(&["@passwd", "@passwdValidTo"], &PASSWORD);
+    if let Some(password) = graphics.attribute("passwd") {
+        // Not `waive`: it would repeat the password.
+        password.report(PASSWORD.severity, PASSWORD.code, || PASSWORD.reason.to_owned());
+    }
+    graphics.waive_parts(&["@passwdValidTo"], &PASSWORD);
     graphics.waive_parts(&["@connected", "@websocketGenerated"], &RUNTIME);
     graphics.waive_parts(&["@sharePolicy", "@powerControl"], &DETAIL);
     graphics.waive_parts(&["audio"], &RUNTIME);

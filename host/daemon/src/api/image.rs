@@ -1,0 +1,101 @@
+//! Images.
+
+use serde::{Deserialize, Serialize};
+use witvirt_core::{Digest, Name};
+
+/// An image of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Image {
+    /// Digest of what a guest sees.
+    pub digest: Digest,
+    /// Its names.
+    pub names: Vec<Name>,
+    /// "ready", "altered" or "broken".
+    pub state: String,
+    /// Why it is not ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Bytes that a guest sees.
+    pub virtual_size: u64,
+    /// Bytes on the host when it was imported.
+    pub allocated: u64,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// The file it came from and those below, nearest first.
+    pub sources: Vec<ImageSource>,
+    /// What the format plugin said of it, as name and value.
+    pub facts: Vec<(String, String)>,
+}
+
+/// A file that an image was read from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ImageSource {
+    /// Its path.
+    pub path: String,
+    /// Its format.
+    pub format: String,
+    /// The plugin that read it, with its version.
+    pub plugin: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of the file, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+/// An image to import.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ImportRequest {
+    /// Absolute path of the file on the daemon's host.
+    pub path: String,
+    /// What to call it; from the file's name when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// Its format; probed when absent, which never yields raw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// What the file must hash to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
+    /// Whether the name is taken away from another image that has it.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// What was imported.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ImportReply {
+    /// The image.
+    pub image: Image,
+    /// Whether it was in the store before.
+    pub existed: bool,
+}
+
+/// What checking an image found.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct CheckReport {
+    /// Whether it can be used.
+    pub good: bool,
+    /// What was found, worst first.
+    pub findings: Vec<CheckFinding>,
+}
+
+/// A thing that was found.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct CheckFinding {
+    /// "error", "warning" or "info".
+    pub severity: String,
+    /// A stable word.
+    pub code: String,
+    /// A sentence.
+    pub message: String,
+    /// Byte of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+}

@@ -1,0 +1,47 @@
+//! What goes over the socket: requests, answers and errors of API version 1, shared by server and client.
+
+pub mod error;
+pub mod machine;
+pub mod image;
+pub mod document;
+pub mod plugin;
+pub mod host;
+
+pub use error::{Error, ErrorKind};
+
+use serde::{Deserialize, Serialize};
+
+/// A line of a stream of progress; the last one is `done` or `error`.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Progress<T> {
+    /// How far it is.
+    Progress {
+        /// What is being done ("import").
+        phase: String,
+        /// Bytes done.
+        done: u64,
+        /// Bytes in all, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+    },
+    /// Something worth knowing that stops nothing.
+    Warning {
+        /// A sentence.
+        message: String,
+    },
+    /// The end, and what came of it.
+    Done {
+        /// The result.
+        result: T,
+    },
+    /// The end, without a result.
+    Error {
+        /// Why.
+        error: Error,
+    },
+}
+
+/// The empty answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Empty {}

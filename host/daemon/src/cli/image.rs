@@ -1,0 +1,181 @@
+//! `witvirt image`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Map, Value, json};
+use witvirt_core::ByteSize;
+use witvirt_disk::{ConvertRequest, ConvertSource, SourceFile};
+
+use super::args::ImageCommand;
+use super::local;
+use super::output::{self, Paint, Table};
+use super::progress::Bar;
+use super::Context;
+use crate::api::image::{CheckReport, Image, ImportReply, ImportRequest};
+use crate::api::Empty;
+use crate::client::{Client, encode};
+
+pub(super) async fn image(context: &Context, command: ImageCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        ImageCommand::Import { file, name, format, sha256, replace } => {
+            let request = ImportRequest { path: whole(&file)?, name, format, sha256, replace };
+            let reply = import(&context.client()?, &request).await?;
+            return imported(context, &reply);
+        }
+        ImageCommand::Ls => list(context).await?,
+        ImageCommand::Inspect(one) => {
+            let image: Image = context.client()?.get(&format!("/v1/images/{}", encode(&one.name))).await?;
+            if context.json() { output::json(&image)? } else { output::print(&details(&image))? }
+        }
+        ImageCommand::Rm { names, force } => {
+            let client = context.client()?;
+            for name in names {
+                client.delete::<Empty>(&format!("/v1/images/{}?force={force}", encode(&name))).await?;
+                output::print(&format!("{name}\n"))?;
+            }
+        }
+        ImageCommand::Convert { source, target, format, to, compression, mut options, replace } => {
+            options.extend(compression.map(|codec| format!("compression={codec}")));
+            let source = match Path::new(&source).exists() {
+                true => ConvertSource::File(SourceFile { path: whole(Path::new(&source))?.into(), format, backing_format: None }),
+                false => ConvertSource::Image(source),
+            };
+            let request = ConvertRequest {
+                source,
+                target: target_of(&target)?,
+                format: to,
+                options: parse_options(&options)?,
+                replace,
+                sync: true,
+            };
+            let converted = local::convert(&context.config()?, request).await?;
+            if context.json() {
+                output::json(&json!({
+                    "virtual-size": converted.virtual_size,
+                    "size": converted.size,
+                    "allocated": converted.allocated,
+                }))?;
+            } else {
+                output::print(&format!("{}: {}\n", target.display(), ByteSize(converted.size)))?;
+            }
+        }
+        ImageCommand::Check { image, format } => return check(context, &image, format).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Imports a file with a progress bar.
+pub(super) async fn import(client: &Client, request: &ImportRequest) -> Result<ImportReply, crate::api::Error> {
+    let bar = Bar::new(&format!("import {}", request.path));
+    client.progress("/v1/images", request, |line| bar.update(line)).await
+}
+
+/// The real, absolute path of a file, as the daemon wants it.
+pub(super) fn whole(file: &Path) -> anyhow::Result<String> {
+    let path = file.canonicalize().with_context(|| format!("cannot find {}", file.display()))?;
+    path.into_os_string().into_string().map_err(|path| anyhow::anyhow!("{} is not UTF-8", PathBuf::from(path).display()))
+}
+
+/// The absolute path of a file that is to be written.
+fn target_of(target: &Path) -> anyhow::Result<PathBuf> {
+    let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(name) = target.file_name() else { bail!("{} is no file name", target.display()) };
+    Ok(Path::new(&whole(directory)?).join(name))
+}
+
+fn imported(context: &Context, reply: &ImportReply) -> anyhow::Result<ExitCode> {
+    if context.json() {
+        output::json(reply)?;
+    } else {
+        let names = reply.image.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let known = if reply.existed { " (its content was in the store)" } else { "" };
+        output::print(&format!("{names}  {}{known}\n", reply.image.digest))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(context: &Context) -> anyhow::Result<()> {
+    let images: Vec<Image> = context.client()?.get("/v1/images").await?;
+    if context.json() {
+        return output::json(&images);
+    }
+    let mut table = Table::new(&["NAME", "DIGEST", "SIZE", "ON HOST", "FORMAT", "STATE"]);
+    for image in &images {
+        let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
+        let format = image.sources.first().map(|source| source.format.clone()).unwrap_or_default();
+        table.row([
+            if names.is_empty() { "-".to_owned() } else { names.join(",") },
+            image.digest.short(),
+            ByteSize(image.virtual_size).to_string(),
+            ByteSize(image.allocated).to_string(),
+            format,
+            image.state.clone(),
+        ]);
+    }
+    output::print(&table.render())
+}
+
+fn details(image: &Image) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: String| {
+        text.push_str(&format!("{key:<14} {}\n", output::clean(&value)));
+    };
+    line("digest", image.digest.to_string());
+    line("names", image.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    line("state", image.reason.as_ref().map_or(image.state.clone(), |reason| format!("{}: {reason}", image.state)));
+    line("virtual size", ByteSize(image.virtual_size).to_string());
+    line("on host", ByteSize(image.allocated).to_string());
+    for source in &image.sources {
+        line("source", format!("{} ({}, {}, read by {})", source.path, source.format, ByteSize(source.size), source.plugin));
+        if let Some(digest) = &source.digest {
+            line("source digest", digest.to_string());
+        }
+    }
+    for (key, value) in &image.facts {
+        line(key, value.clone());
+    }
+    text
+}
+
+async fn check(context: &Context, image: &str, format: Option<String>) -> anyhow::Result<ExitCode> {
+    let report = if Path::new(image).exists() {
+        local::check(&context.config()?, Path::new(image), format).await?
+    } else {
+        let bar = Bar::new(&format!("check {image}"));
+        let path = format!("/v1/images/{}/check", encode(image));
+        context.client()?.progress::<_, CheckReport>(&path, &json!({}), |line| bar.update(line)).await?
+    };
+    if context.json() {
+        output::json(&report)?;
+    } else {
+        let paint = Paint::stdout();
+        for finding in &report.findings {
+            let at = finding.offset.map(|offset| format!(" at byte {offset}")).unwrap_or_default();
+            let line = format!("{}: {}{at} ({})", finding.severity, finding.message, finding.code);
+            output::print(&format!("{}\n", output::clean(&line)))?;
+        }
+        let verdict = if report.good { paint.green("good") } else { paint.red("bad") };
+        output::print(&format!("{}: {verdict}\n", output::clean(image)))?;
+    }
+    Ok(if report.good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// "compression=zstd", "cluster-size=65536": numbers and truths are such, the rest are texts.
+fn parse_options(options: &[String]) -> anyhow::Result<Value> {
+    let mut map = Map::new();
+    for option in options {
+        let Some((name, value)) = option.split_once('=') else { bail!("--option {option} has no \"=\": write NAME=VALUE") };
+        let value = match value.parse::<u64>() {
+            Ok(number) => number.into(),
+            Err(_) => match value {
+                "true" => true.into(),
+                "false" => false.into(),
+                text => text.into(),
+            },
+        };
+        map.insert(name.to_owned(), value);
+    }
+    Ok(map.into())
+}

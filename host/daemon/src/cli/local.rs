@@ -1,0 +1,104 @@
+//! What the command line does itself, with the plugins of the config and the user's own rights.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use witvirt_disk::{
+    Access, AllowedDirs, ConvertRequest, Converted, SourceFile, Store, StoreOptions,
+};
+
+use super::image::whole;
+use super::progress::Bar;
+use crate::api::document::Conversion;
+use crate::api::image::{CheckFinding, CheckReport};
+use crate::config::Config;
+use crate::service::{Plugins, blocking, pipeline};
+
+/// Takes a document through a pipeline.
+///
+/// # Errors
+/// When plugins cannot be loaded or no pipeline fits.
+pub(super) async fn document(
+    config: &Config,
+    request: crate::api::document::ConvertRequest,
+) -> anyhow::Result<Conversion> {
+    let config = config.clone();
+    let converted = blocking(move || {
+        let plugins = load(&config)?;
+        Ok::<_, anyhow::Error>(pipeline::convert(&config.pipelines, &plugins, &request)?)
+    });
+    converted.await?
+}
+
+/// Looks for inconsistencies in a file.
+///
+/// # Errors
+/// When it is no image that a plugin reads.
+pub(super) async fn check(config: &Config, file: &Path, format: Option<String>) -> anyhow::Result<CheckReport> {
+    let (config, path) = (config.clone(), whole(file)?);
+    let checked = blocking(move || {
+        let plugins = load(&config)?;
+        let (store, allowed) = (store(&config)?, AllowedDirs::new(["/"])?);
+        let file = SourceFile { path: path.into(), format, backing_format: None };
+        Ok::<_, anyhow::Error>(store.check(Access { formats: &plugins, allowed: &allowed }, &file)?)
+    });
+    let report = checked.await??;
+    let findings: Vec<CheckFinding> = report
+        .findings
+        .into_iter()
+        .map(|finding| CheckFinding {
+            severity: word(finding.severity).to_owned(),
+            code: finding.code,
+            message: finding.message,
+            offset: finding.offset,
+        })
+        .collect();
+    Ok(CheckReport { good: findings.iter().all(|finding| finding.severity != "error"), findings })
+}
+
+/// The severities of `witvirt:disk/format.finding`.
+fn word(severity: u8) -> &'static str {
+    match severity {
+        1 => "error",
+        2 => "warning",
+        _ => "info",
+    }
+}
+
+/// Writes an image in another format.
+///
+/// # Errors
+/// Whatever is wrong with the source, a plugin or the disk.
+pub(super) async fn convert(config: &Config, request: ConvertRequest) -> anyhow::Result<Converted> {
+    let config = config.clone();
+    let bar = Bar::new(&format!("convert to {}", request.target.display()));
+    let progress = Arc::new(witvirt_disk::Progress::new());
+    let shared = Arc::clone(&progress);
+    let mut working = tokio::spawn(blocking(move || {
+        let plugins = load(&config)?;
+        let (store, allowed) = (store(&config)?, AllowedDirs::new(["/"])?);
+        Ok::<_, anyhow::Error>(store.convert(Access { formats: &plugins, allowed: &allowed }, &request, &shared)?)
+    }));
+    loop {
+        tokio::select! {
+            end = &mut working => return end.context("the conversion broke")??,
+            _ = tokio::signal::ctrl_c() => progress.cancel(),
+            () = tokio::time::sleep(std::time::Duration::from_millis(200)) => {
+                let status = progress.status();
+                bar.set(status.done, Some(status.total).filter(|total| *total > 0));
+            }
+        }
+    }
+}
+
+fn load(config: &Config) -> anyhow::Result<Plugins> {
+    if config.plugins.is_empty() {
+        bail!("no plugins are configured: name a config with --config or $WITVIRT_CONFIG");
+    }
+    Plugins::load(config).map_err(|failures| anyhow::anyhow!(failures.join("\n")))
+}
+
+fn store(config: &Config) -> anyhow::Result<Store> {
+    Ok(Store::open(&config.store_directory, StoreOptions::default())?)
+}

@@ -1,0 +1,170 @@
+//! The configuration: `witvirt.toml` read, checked and with every default applied.
+
+mod directories;
+mod duration;
+mod file;
+mod resolve;
+mod schema;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use witvirt_core::Name;
+use witvirt_core::plugin::PluginEntry;
+
+pub use directories::find_config;
+pub use duration::{InvalidSpan, Span};
+pub use file::{Accel, ConfigFile, Driver, Role};
+pub use schema::{config_schema, machine_schema};
+
+use crate::document;
+
+/// A configuration that can be acted upon.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it was read from; `None` for the defaults.
+    pub file: Option<PathBuf>,
+    /// Where machines and volumes are kept.
+    pub state_directory: PathBuf,
+    /// Where sockets of running machines are.
+    pub run_directory: PathBuf,
+    /// Where compiled plugins are kept.
+    pub cache_directory: PathBuf,
+    /// The plugins, in order.
+    pub plugins: Vec<PluginEntry>,
+    /// The pipelines, by name.
+    pub pipelines: Vec<Pipeline>,
+    /// Where images are kept.
+    pub store_directory: PathBuf,
+    /// Directories whose files users may name.
+    pub allowed_directories: Vec<PathBuf>,
+    /// What runs the machines.
+    pub hypervisor: Hypervisor,
+    /// What is kept of consoles.
+    pub console: Console,
+    /// What networks machines may have.
+    pub network: Network,
+    /// Who may do what.
+    pub api: Api,
+}
+
+/// How documents of a media type become machines.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// Its name.
+    pub name: Name,
+    /// The media type it takes.
+    pub source: String,
+    /// Names of converters.
+    pub converters: Vec<Name>,
+    /// Whether it is taken without being asked for.
+    pub automatic: bool,
+}
+
+/// What runs the machines.
+#[derive(Debug, Clone)]
+pub struct Hypervisor {
+    /// The driver.
+    pub driver: Driver,
+    /// QEMU.
+    pub binary: PathBuf,
+    /// The TPM emulator.
+    pub swtpm: PathBuf,
+    /// How guest code is run.
+    pub accel: Accel,
+    /// User that QEMU runs as where the daemon is root.
+    pub user: String,
+    /// Options that machines may add.
+    pub allow_arguments: Vec<String>,
+    /// Addresses for VNC besides loopback.
+    pub vnc_addresses: Vec<IpAddr>,
+}
+
+/// What is kept of consoles.
+#[derive(Debug, Clone, Copy)]
+pub struct Console {
+    /// Bytes of one log.
+    pub log_size: u64,
+}
+
+/// What networks machines may have.
+#[derive(Debug, Clone, Copy)]
+pub struct Network {
+    /// Whether `user` interfaces are allowed.
+    pub user: bool,
+    /// Whether forwards may listen on other addresses than loopback.
+    pub public_forwards: bool,
+}
+
+/// Who may do what through which socket.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// The socket.
+    pub socket: PathBuf,
+    /// Permission bits.
+    pub socket_mode: u32,
+    /// Its group, a name or a number.
+    pub socket_group: Option<String>,
+    /// Users with every right.
+    pub full_uids: Vec<u32>,
+    /// Primary groups with every right.
+    pub full_gids: Vec<u32>,
+    /// Users that may look.
+    pub read_uids: Vec<u32>,
+    /// Primary groups that may look.
+    pub read_gids: Vec<u32>,
+    /// Everybody else.
+    pub others: Role,
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Every mistake in it, with lines; or that it cannot be read.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        let path = std::path::absolute(path).with_context(|| format!("config path {}", path.display()))?;
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read the config {}", path.display()))?;
+        Ok(Self::parse(&path, &text)?)
+    }
+
+    /// From a text. `path` is the file's, absolute.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, document::Problems> {
+        let shown = path.display().to_string();
+        let document = document::read::<ConfigFile>(&shown, text)?;
+        resolve::resolve(path, document).map_err(|problems| document::Problems::new(&shown, text, problems))
+    }
+
+    /// What holds where there is no file: no plugins, default directories.
+    pub fn defaults() -> Self {
+        resolve::defaults(ConfigFile::default(), Path::new("/"))
+    }
+
+    /// Keeps machines elsewhere, and images too where they were kept beside the machines.
+    pub fn set_state_directory(&mut self, directory: PathBuf) {
+        if self.store_directory == self.state_directory.join("images") {
+            self.store_directory = directory.join("images");
+        }
+        self.state_directory = directory;
+    }
+
+    /// Keeps sockets elsewhere, the daemon's own too where it was beside the machines'.
+    pub fn set_run_directory(&mut self, directory: PathBuf) {
+        if self.api.socket == self.run_directory.join("witvirt.sock") {
+            self.api.socket = directory.join("witvirt.sock");
+        }
+        self.run_directory = directory;
+    }
+
+    /// Makes this the config of a process that hosts the machine `name` alone: machines and sockets in directories of its
+    /// own, images and compiled plugins shared with everybody.
+    pub fn alone(&mut self, name: &Name) {
+        self.state_directory = self.state_directory.join("alone").join(name.as_str());
+        self.run_directory = self.run_directory.join("alone").join(name.as_str());
+        self.api.socket = self.run_directory.join("witvirt.sock");
+    }
+}

@@ -1,0 +1,231 @@
+//! From the file to [`Config`]: defaults, absolute paths, and the rules that a schema cannot express.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use witvirt_core::plugin::{Limits, PluginEntry, PluginKind};
+
+use super::directories::Directories;
+use super::file::{ConfigFile, LimitsTable, PluginTable, TrustMode};
+use super::{Api, Config, Console, Hypervisor, Network, Pipeline};
+use crate::document::{Document, Problem};
+
+const CONVERTER_BY_DEFAULT: &str = "domain-libvirt";
+
+/// The file with everything filled in.
+pub(super) fn resolve(path: &Path, document: Document<ConfigFile>) -> Result<Config, Vec<Problem>> {
+    let mut problems = Vec::new();
+    check_plugins(&document, &mut problems);
+    check_pipelines(&document, &mut problems);
+    check_values(&document, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let base = path.parent().unwrap_or(Path::new("/"));
+    let mut config = defaults(document.value, base);
+    config.file = Some(path.to_owned());
+    Ok(config)
+}
+
+/// Applies the defaults. `base` is what relative paths are relative to.
+pub(super) fn defaults(file: ConfigFile, base: &Path) -> Config {
+    let standard = Directories::of_user();
+    let place = |given: Option<PathBuf>, otherwise: PathBuf| given.map_or(otherwise, |path| normal(&base.join(path)));
+    let state = place(file.state_directory.clone(), standard.state);
+    let run = place(file.run_directory.clone(), standard.run);
+    let limits = with_limits(Limits::default(), &file.engine.limits);
+    let pipelines = pipelines(&file);
+    Config {
+        file: None,
+        cache_directory: place(file.engine.cache_directory.clone(), standard.cache),
+        pipelines,
+        plugins: file.plugin.into_iter().map(|plugin| entry(plugin, base, limits)).collect(),
+        store_directory: place(file.store.directory.clone(), state.join("images")),
+        allowed_directories: file.store.allowed_directories.iter().map(|path| normal(&base.join(path))).collect(),
+        hypervisor: Hypervisor {
+            driver: file.hypervisor.driver,
+            binary: file.hypervisor.binary.map_or_else(|| "qemu-system-x86_64".into(), |binary| program(binary, base)),
+            swtpm: file.hypervisor.swtpm.map_or_else(|| "swtpm".into(), |swtpm| program(swtpm, base)),
+            accel: file.hypervisor.accel,
+            user: file.hypervisor.user.unwrap_or_else(|| "nobody".to_owned()),
+            allow_arguments: file.hypervisor.allow_arguments,
+            vnc_addresses: file.hypervisor.vnc_addresses,
+        },
+        console: Console { log_size: file.console.log_size.map_or(4 << 20, |size| size.get()) },
+        network: Network { user: file.network.user.unwrap_or(true), public_forwards: file.network.public_forwards },
+        api: Api {
+            socket: place(file.api.socket, run.join("witvirt.sock")),
+            socket_mode: file.api.socket_mode.as_deref().and_then(octal).unwrap_or(0o660),
+            socket_group: file.api.socket_group,
+            full_uids: file.api.full_uids,
+            full_gids: file.api.full_gids,
+            read_uids: file.api.read_uids,
+            read_gids: file.api.read_gids,
+            others: file.api.others,
+        },
+        state_directory: state,
+        run_directory: run,
+    }
+}
+
+fn entry(plugin: PluginTable, base: &Path, limits: Limits) -> PluginEntry {
+    PluginEntry {
+        name: plugin.name,
+        kind: plugin.kind,
+        file: normal(&base.join(plugin.file)),
+        sha256: plugin.sha256,
+        settings: json(toml::Value::Table(plugin.settings)),
+        limits: with_limits(limits, &plugin.limits),
+        on_failure: plugin.on_failure,
+        mode: plugin.mode,
+    }
+}
+
+fn with_limits(base: Limits, table: &LimitsTable) -> Limits {
+    Limits {
+        memory: table.memory.unwrap_or(base.memory),
+        deadline: table.deadline.map_or(base.deadline, |span| span.0),
+        host_calls: table.host_calls.unwrap_or(base.host_calls),
+        host_bytes: table.host_bytes.unwrap_or(base.host_bytes),
+        call_data: table.call_data.unwrap_or(base.call_data),
+    }
+}
+
+fn pipelines(file: &ConfigFile) -> Vec<Pipeline> {
+    if !file.pipeline.is_empty() {
+        let chain = |(name, table): (&witvirt_core::Name, &super::file::PipelineTable)| Pipeline {
+            name: name.clone(),
+            source: table.source.clone(),
+            converters: table.converters.clone(),
+            automatic: table.automatic,
+        };
+        return file.pipeline.iter().map(chain).collect();
+    }
+    let converter = file.plugin.iter().find(|plugin| plugin.name.as_str() == CONVERTER_BY_DEFAULT);
+    let default = |plugin: &PluginTable| Pipeline {
+        name: plugin.name.clone(),
+        source: witvirt_core::domain::DOMAIN_XML.to_owned(),
+        converters: vec![plugin.name.clone()],
+        automatic: true,
+    };
+    converter.map(default).into_iter().collect()
+}
+
+/// A program with a slash in its name is a file relative to the config, else a name for `$PATH`.
+fn program(binary: PathBuf, base: &Path) -> PathBuf {
+    if binary.components().count() > 1 { normal(&base.join(binary)) } else { binary }
+}
+
+/// Takes out `.` and `..` without asking the file system, so that messages show the place and not the way.
+fn normal(path: &Path) -> PathBuf {
+    let mut result = PathBuf::new();
+    for component in path.components() {
+        match component {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir => {
+                result.pop();
+            }
+            other => result.push(other),
+        }
+    }
+    result
+}
+
+/// TOML has dates and JSON has not: they become texts.
+fn json(value: toml::Value) -> serde_json::Value {
+    match value {
+        toml::Value::String(text) => text.into(),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Float(number) => number.into(),
+        toml::Value::Boolean(truth) => truth.into(),
+        toml::Value::Datetime(date) => date.to_string().into(),
+        toml::Value::Array(items) => items.into_iter().map(json).collect(),
+        toml::Value::Table(table) => table.into_iter().map(|(key, value)| (key, json(value))).collect(),
+    }
+}
+
+fn octal(text: &str) -> Option<u32> {
+    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777)
+}
+
+fn check_plugins(document: &Document<ConfigFile>, problems: &mut Vec<Problem>) {
+    let mut first_of: HashMap<&str, usize> = HashMap::new();
+    for (index, plugin) in document.value.plugin.iter().enumerate() {
+        let position = index.to_string();
+        let span = |key: &str| document.span(&["plugin", &position, key]);
+        if let Some(first) = first_of.insert(plugin.name.as_str(), index) {
+            let message = format!("plugins {} and {} are both named \"{}\"", first + 1, index + 1, plugin.name);
+            problems.push(Problem::at(span("name"), message).help("each name is used once"));
+        }
+        if plugin.sha256.is_none() && document.value.trust.mode == TrustMode::RequireDigest {
+            let message = format!("plugin \"{}\" has no sha256, and [trust] mode is \"require-digest\"", plugin.name);
+            let help = format!("add sha256 = \"...\" (`sha256sum {}`), or set mode = \"permit\"", plugin.file.display());
+            problems.push(Problem::at(span("name"), message).help(help));
+        }
+        for (key, given) in [
+            ("on-failure", plugin.on_failure != Default::default()),
+            ("mode", plugin.mode != Default::default()),
+        ] {
+            if given && plugin.kind != PluginKind::DevicePolicy {
+                let message = format!("{key} is for plugins of kind \"device-policy\", and \"{}\" is none", plugin.name);
+                problems.push(Problem::at(span(key), message).help(format!("remove {key}")));
+            }
+        }
+    }
+}
+
+fn check_pipelines(document: &Document<ConfigFile>, problems: &mut Vec<Problem>) {
+    let mut automatic: HashMap<&str, &witvirt_core::Name> = HashMap::new();
+    let kinds: HashMap<&str, PluginKind> =
+        document.value.plugin.iter().map(|plugin| (plugin.name.as_str(), plugin.kind)).collect();
+    for (name, pipeline) in &document.value.pipeline {
+        if pipeline.converters.is_empty() {
+            let span = document.span(&["pipeline", name.as_str(), "converters"]);
+            problems.push(Problem::at(span, format!("pipeline \"{name}\" names no converter")));
+        }
+        for (index, converter) in pipeline.converters.iter().enumerate() {
+            let span = document.span(&["pipeline", name.as_str(), "converters", &index.to_string()]);
+            match kinds.get(converter.as_str()) {
+                Some(PluginKind::DomainConverter) => {}
+                Some(_) => {
+                    let message = format!("\"{converter}\" is no plugin of kind \"domain-converter\"");
+                    problems.push(Problem::at(span, message));
+                }
+                None => {
+                    let message = format!("there is no plugin named \"{converter}\"");
+                    let converters = kinds.iter().filter(|(_, kind)| **kind == PluginKind::DomainConverter);
+                    let mut names: Vec<&str> = converters.map(|(name, _)| *name).collect();
+                    names.sort_unstable();
+                    problems.push(Problem::at(span, message).suggest(converter.as_str(), names));
+                }
+            }
+        }
+        if !pipeline.automatic {
+            continue;
+        }
+        if let Some(other) = automatic.insert(&pipeline.source, name) {
+            let span = document.span(&["pipeline", name.as_str(), "converters"]);
+            let message = format!("pipelines \"{other}\" and \"{name}\" both take {}", pipeline.source);
+            problems.push(Problem::at(span, message).help("set automatic = false in one of them"));
+        }
+    }
+}
+
+fn check_values(document: &Document<ConfigFile>, problems: &mut Vec<Problem>) {
+    let file = &document.value;
+    if file.api.socket_mode.as_deref().is_some_and(|mode| octal(mode).is_none()) {
+        let span = document.span(&["api", "socket-mode"]);
+        problems.push(Problem::at(span, "api.socket-mode is no octal mode up to \"0777\"").help("use a text like \"0660\""));
+    }
+    for (index, argument) in file.hypervisor.allow_arguments.iter().enumerate() {
+        if !argument.starts_with('-') || argument.contains(char::is_whitespace) {
+            let span = document.span(&["hypervisor", "allow-arguments", &index.to_string()]);
+            let message = format!("\"{}\" is no option name", argument.escape_debug());
+            problems.push(Problem::at(span, message).help("write the option alone, as in \"-fw_cfg\""));
+        }
+    }
+    if file.console.log_size.is_some_and(|size| size.get() < 4096) {
+        let span = document.span(&["console", "log-size"]);
+        problems.push(Problem::at(span, "console.log-size is below 4 KiB"));
+    }
+}

@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,13 +28,21 @@ impl ByteSource for Zeros {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
     // The example is its own compiling child, as the daemon is.
     if std::env::args().nth(1).as_deref() == Some("compile") {
-        std::process::exit(i32::from(
-            witvirt_engine::compile_child_main() != std::process::ExitCode::SUCCESS,
-        ));
+        return witvirt_engine::compile_child_main();
     }
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let compiler = CompileCommand { program: std::env::current_exe()?, arguments: vec!["compile".into()] };
     let engine = Engine::new(EngineOptions::new(directory.path().join("cache"), compiler))?;

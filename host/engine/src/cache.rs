@@ -2,7 +2,8 @@
 //!
 //! wasmtime trusts compiled code blindly, so the engine loads only what it stored itself: directories and files have to
 //! belong to this user and be closed to all others, no symbolic link is followed, and the code has to match the digest
-//! recorded next to it in `<sha256 of the component>.sha256`. Whatever does not fit is removed and compiled again.
+//! recorded next to it in `<sha256 of the component>.blake3` (three times as fast as SHA-256, and nobody else reads it).
+//! Whatever does not fit is removed and compiled again.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,7 +15,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
-use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 use witvirt_core::Digest;
 
@@ -243,15 +243,15 @@ fn load(engine: &wasmtime::Engine, code: &File) -> Result<Component, String> {
     component.map_err(|error| format!("the runtime does not accept it: {error:#}"))
 }
 
-fn hash(file: &File) -> io::Result<Digest> {
+fn hash(file: &File) -> io::Result<blake3::Hash> {
     use std::os::unix::fs::FileExt;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 64 << 10];
     let mut offset = 0;
     loop {
         let count = file.read_at(&mut buffer, offset)?;
         if count == 0 {
-            return Ok(Digest::from_bytes(hasher.finalize().into()));
+            return Ok(hasher.finalize());
         }
         hasher.update(&buffer[..count]);
         offset += count as u64;
@@ -263,12 +263,12 @@ fn code_name(wasm: &Digest) -> String {
 }
 
 fn record_name(wasm: &Digest) -> String {
-    format!("{}.sha256", wasm.hex())
+    format!("{}.blake3", wasm.hex())
 }
 
 /// Names the component too, so that files of two components cannot be swapped.
-fn record_text(wasm: &Digest, code: &Digest) -> String {
-    format!("{} {}\n", wasm.hex(), code.hex())
+fn record_text(wasm: &Digest, code: &blake3::Hash) -> String {
+    format!("{} {}\n", wasm.hex(), code.to_hex())
 }
 
 fn symlink(path: &Path) -> CacheError {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use wasmparser::WasmFeatures;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, OptLevel, Strategy};
 use witvirt_core::ByteSize;
@@ -108,7 +109,8 @@ impl Engine {
 }
 
 /// The settings that compiled code depends on; the same in the daemon and in the compiling child. The enabled proposals
-/// are part of the contract, see wit/VERSIONING.md.
+/// are part of the contract, see wit/VERSIONING.md. Address maps and unwind tables would double the code to be checked at
+/// each load; backtraces have the names of functions without them.
 pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config
@@ -117,7 +119,10 @@ pub(crate) fn config() -> Config {
         .concurrency_support(false)
         .epoch_interruption(true)
         .max_wasm_stack(512 << 10)
+        .generate_address_map(false)
+        .native_unwind_info(false)
         .wasm_gc(false)
+        .wasm_features(WasmFeatures::FUNCTION_REFERENCES, false)
         .gc_support(false)
         .wasm_memory64(false)
         .wasm_multi_memory(false)
@@ -139,4 +144,28 @@ fn tick(engine: &wasmtime::Engine) -> std::io::Result<()> {
         }
     };
     std::thread::Builder::new().name("plugin-epochs".to_owned()).stack_size(64 << 10).spawn(watch).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    /// The list of wit/VERSIONING.md in the parser's words.
+    const PROPOSALS: [&str; 10] = [
+        "MUTABLE_GLOBAL",
+        "SATURATING_FLOAT_TO_INT",
+        "SIGN_EXTENSION",
+        "REFERENCE_TYPES",
+        "MULTI_VALUE",
+        "BULK_MEMORY",
+        "SIMD",
+        "FLOATS",
+        "EXTENDED_CONST",
+        "COMPONENT_MODEL",
+    ];
+
+    #[test]
+    fn proposals_are_those_of_the_contract() {
+        let features = wasmtime::Engine::new(&super::config()).unwrap().get_wasm_features();
+        let names: Vec<&str> = features.iter_names().map(|(name, _)| name).collect();
+        assert_eq!(names, PROPOSALS);
+    }
 }

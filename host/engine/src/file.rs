@@ -8,6 +8,9 @@ use rustix::fs::{FileType, Mode, OFlags};
 use sha2::{Digest as _, Sha256};
 use witvirt_core::{ByteSize, Digest};
 
+/// Bytes that are read and hashed in one go.
+const PIECE: u64 = 64 << 10;
+
 /// Why a plugin's file was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -35,8 +38,8 @@ pub enum FileError {
     },
 }
 
-/// The bytes of a regular file that is no symbolic link, at most `limit` of them.
-pub(crate) fn read(path: &Path, limit: ByteSize) -> Result<Vec<u8>, FileError> {
+/// The bytes of a regular file that is no symbolic link, at most `limit` of them, and their SHA-256.
+pub(crate) fn read(path: &Path, limit: ByteSize) -> Result<(Vec<u8>, Digest), FileError> {
     // NONBLOCK: a pipe put in the plugin's place must not hang the daemon.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
@@ -51,15 +54,20 @@ pub(crate) fn read(path: &Path, limit: ByteSize) -> Result<Vec<u8>, FileError> {
     if size > limit.get() {
         return Err(FileError::TooLarge { size: ByteSize(size), limit });
     }
+    let mut file = File::from(file).take(limit.get() + 1);
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    File::from(file).take(limit.get() + 1).read_to_end(&mut bytes).map_err(FileError::Read)?;
+    let mut hasher = Sha256::new();
+    // In pieces, so that each is hashed while the processor's cache has it.
+    loop {
+        let start = bytes.len();
+        let count = (&mut file).take(PIECE).read_to_end(&mut bytes).map_err(FileError::Read)?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(&bytes[start..]);
+    }
     if bytes.len() as u64 > limit.get() {
         return Err(FileError::TooLarge { size: ByteSize(bytes.len() as u64), limit });
     }
-    Ok(bytes)
-}
-
-/// SHA-256 of some bytes.
-pub(crate) fn digest(bytes: &[u8]) -> Digest {
-    Digest::from_bytes(Sha256::digest(bytes).into())
+    Ok((bytes, Digest::from_bytes(hasher.finalize().into())))
 }

@@ -10,7 +10,7 @@ use witvirt_core::domain::Converter;
 use witvirt_core::format::Format;
 use witvirt_core::plugin::{PluginEntry, PluginKind};
 use witvirt_core::policy::Policy;
-use witvirt_core::{Digest, PluginError};
+use witvirt_core::{ByteSize, Digest, PluginError};
 
 use crate::bindings::plugin::exports::witvirt::types::lifecycle::Info;
 use crate::cache::Lookup;
@@ -195,8 +195,7 @@ impl Engine {
         let start = Instant::now();
         let name = entry.name.to_string();
         let settings = settings(entry)?;
-        let wasm = read(entry, self.options.max_component)?;
-        let digest = verify(entry, &wasm)?;
+        let (wasm, digest) = read(entry, self.options.max_component)?;
         let no_component =
             |source| LoadError::NoComponent { plugin: name.clone(), file: entry.file.clone(), source };
         let inspection = interface::inspect(&wasm).map_err(no_component)?;
@@ -291,24 +290,16 @@ fn settings(entry: &PluginEntry) -> Result<String, LoadError> {
     Ok(text)
 }
 
-fn read(entry: &PluginEntry, limit: witvirt_core::ByteSize) -> Result<Vec<u8>, LoadError> {
-    file::read(&entry.file, limit).map_err(|source| LoadError::File {
-        plugin: entry.name.to_string(),
-        file: entry.file.clone(),
-        source,
-    })
-}
-
-fn verify(entry: &PluginEntry, wasm: &[u8]) -> Result<Digest, LoadError> {
-    let found = file::digest(wasm);
+/// The bytes of the file, if they are the agreed ones.
+fn read(entry: &PluginEntry, limit: ByteSize) -> Result<(Vec<u8>, Digest), LoadError> {
+    let (plugin, file) = (entry.name.to_string(), entry.file.clone());
+    let (wasm, found) = match file::read(&entry.file, limit) {
+        Ok(read) => read,
+        Err(source) => return Err(LoadError::File { plugin, file, source }),
+    };
     match entry.sha256 {
-        Some(expected) if expected != found => Err(LoadError::Digest {
-            plugin: entry.name.to_string(),
-            file: entry.file.clone(),
-            expected,
-            found,
-        }),
-        _ => Ok(found),
+        Some(expected) if expected != found => Err(LoadError::Digest { plugin, file, expected, found }),
+        _ => Ok((wasm, found)),
     }
 }
 

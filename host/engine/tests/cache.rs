@@ -20,7 +20,7 @@ fn files(bench: &Bench) -> (PathBuf, PathBuf) {
         fs::read_dir(&generations[0]).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.sort();
     assert_eq!(names.len(), 2, "{names:?}");
-    (names[0].clone(), names[1].clone())
+    (names[1].clone(), names[0].clone())
 }
 
 fn mode(path: &Path) -> u32 {
@@ -115,7 +115,7 @@ fn code_of_another_component_is_noticed() {
     for file in fs::read_dir(raw_code.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path()) {
         match file.extension().and_then(|extension| extension.to_str()) {
             Some("cwasm") if file != raw_code => fs::rename(&file, &raw_code).unwrap(),
-            Some("sha256") if file != raw_record => fs::rename(&file, &raw_record).unwrap(),
+            Some("blake3") if file != raw_record => fs::rename(&file, &raw_record).unwrap(),
             _ => {}
         }
     }

@@ -142,6 +142,20 @@ fn a_changed_shape_is_noticed() {
 }
 
 #[test]
+fn a_change_of_the_contract_itself_is_noticed() {
+    let text = fs::read_to_string(wit().join("types/types.wit")).unwrap();
+    let (name, old) = frozen().into_iter().find(|(name, _)| name == "witvirt:types@0.1.0").unwrap();
+    assert_eq!(breaks(&name, &old, &parse(&text)), [""; 0]);
+    let changed = text.replace("settings-schema: option<string>,", "settings-schema: string,");
+    assert_ne!(changed, text);
+    let problems = breaks(&name, &old, &parse(&changed));
+    assert!(
+        problems[0].starts_with("changed or removed: interface lifecycle type info = record"),
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn comments_and_order_are_no_shape() {
     assert_eq!(problems("interface guest", "/// words\n interface guest"), [""; 0]);
     assert_eq!(problems("import host; export guest;", "export guest; import host;"), [""; 0]);

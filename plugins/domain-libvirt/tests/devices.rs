@@ -203,7 +203,9 @@ fn vnc_is_carried_over() {
     }
     let listen = "<graphics type='vnc' port='5900'><listen type='address' address='::1'/></graphics>";
     assert_eq!(run(&q35(listen)).machine.vnc.unwrap().address, "::1".parse::<IpAddr>().unwrap());
-    assert_eq!(errors(&run(&q35("<graphics type='vnc' passwd='x'/>"))), ["libvirt.graphics.password"]);
+    let password = run(&q35("<graphics type='vnc' passwd='geheim'/>"));
+    assert_eq!(errors(&password), ["libvirt.graphics.password"]);
+    assert!(!format!("{password:?}").contains("geheim"));
     assert_eq!(errors(&run(&q35("<graphics type='vnc' port='80'/>"))), ["libvirt.machine.invalid"]);
     assert_eq!(errors(&run(&q35("<graphics type='vnc' listen='somewhere'/>"))), ["libvirt.value.invalid"]);
     let spice = run(&q35("<graphics type='spice'><clipboard copypaste='no'/></graphics>"));

@@ -17,6 +17,7 @@ use witvirt_core::spec::{Firmware, MachineSpec};
 
 mod accelerator;
 mod boot_id;
+pub mod checks;
 mod error;
 pub mod null;
 mod qemu;

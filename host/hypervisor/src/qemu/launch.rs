@@ -66,7 +66,7 @@ pub(super) async fn start(
         }),
         _ = process.exited() => Err(Error::new(ErrorKind::Start, format!("{name}: QEMU ended"))),
     };
-    let (events, vnc, early) = match outcome {
+    let (events, vnc, mut early) = match outcome {
         Ok(up) => up,
         Err(error) => {
             // It may be about to say why.
@@ -74,6 +74,10 @@ pub(super) async fn start(
             return Err(explain(error, &spawned.run_dir.stderr_tail()));
         }
     };
+    // The start itself is no news.
+    if let Some(at) = early.iter().position(|event| matches!(event, qmp::Event::RESUME { .. })) {
+        early.remove(at);
+    }
     let (mut record, run_dir) = spawned.release()?;
     record.vnc = vnc;
     let shared = Shared { record, process, monitor, run_dir };

@@ -26,6 +26,7 @@ use crate::boot_id::boot_id;
 use crate::{Error, ErrorKind, Hypervisor, InstanceRecord, Launch, Started};
 
 use arguments::Permissions;
+pub(crate) use cgroup::{group_path, mount_point};
 use instance::QemuInstance;
 use process::Process;
 use run_dir::RunDir;

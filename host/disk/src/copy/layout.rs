@@ -10,7 +10,7 @@ use crate::progress::Progress;
 
 use super::pipeline;
 use super::planner::{Planner, Unit};
-use super::raw::write_all;
+use super::raw::{is_zero, write_all};
 use super::read::Reader;
 
 /// Most chunks in one call of `allocate` (`witvirt:disk/layout`).
@@ -81,9 +81,10 @@ fn encode_unit(
     mut encoder: Option<&mut Encoder>,
     scratch: &mut Vec<u8>,
 ) -> Result<Stored> {
-    let mut stored = Stored { chunks: Vec::new(), bytes: Vec::new() };
+    let expected = if encoder.is_some() { unit.data as usize / 2 } else { buffer.len() };
+    let mut stored = Stored { chunks: Vec::new(), bytes: Vec::with_capacity(expected) };
     for (index, data) in buffer.chunks(chunk_size).enumerate() {
-        if data.iter().all(|byte| *byte == 0) {
+        if is_zero(data) {
             continue;
         }
         let encoded = match &mut encoder {

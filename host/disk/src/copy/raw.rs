@@ -101,13 +101,18 @@ fn write_nonzero(file: &File, offset: u64, bytes: &[u8]) -> Result<()> {
     while at < bytes.len() {
         let block = (BLOCK - (offset + at as u64) % BLOCK) as usize;
         let end = (at + block).min(bytes.len());
-        if bytes[at..end] == ZEROS[..end - at] {
+        if is_zero(&bytes[at..end]) {
             write_all(file, offset + pending as u64, &bytes[pending..at])?;
             pending = end;
         }
         at = end;
     }
     write_all(file, offset + pending as u64, &bytes[pending..])
+}
+
+/// Whether there are only zeros.
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(ZEROS.len()).all(|block| *block == ZEROS[..block.len()])
 }
 
 pub(super) fn write_all(file: &File, offset: u64, bytes: &[u8]) -> Result<()> {

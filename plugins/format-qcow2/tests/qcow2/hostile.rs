@@ -33,6 +33,9 @@ fn image(patches: &[(usize, &[u8])]) -> Vec<u8> {
     file
 }
 
+/// Bytes and where they go.
+type Patch<'a> = (usize, &'a [u8]);
+
 /// Opens and reads the whole map.
 fn read(file: Vec<u8>) -> Result<(), Error> {
     let mut image = Image::open(file)?;
@@ -49,7 +52,7 @@ fn the_pattern_itself_is_sound() {
 fn every_refusal_names_its_reason() {
     use ErrorKind::{Corrupt, Unsupported};
     let named_feature = [&[0x68, 0x03, 0xf8, 0x57, 0, 0, 0, 48, 0, 9][..], b"time travel", &[0; 35]].concat();
-    let cases: Vec<(Vec<(usize, &[u8])>, ErrorKind, &str)> = vec![
+    let cases: Vec<(Vec<Patch>, ErrorKind, &str)> = vec![
         (vec![(4, &[0, 0, 0, 4])], Unsupported, "version 4"),
         (vec![(4, &[0, 0, 0, 1])], Unsupported, "version 1"),
         (vec![(32, &[0, 0, 0, 1])], Unsupported, "AES-CBC"),
@@ -154,35 +157,35 @@ fn generator() -> Option<PathBuf> {
     Some(path)
 }
 
-/// Whose duty a refusal is.
+/// Who refuses.
 enum Refused {
-    ByProbe,
-    ByPlugin(Error),
+    Probe,
+    Plugin(Error),
     /// A file is named: the host decides.
-    ByReference,
+    Reference,
     /// A cluster does not decode: the host's codec says so.
-    ByCodec,
+    Codec,
 }
 
 fn refusal(path: &Path) -> Option<Refused> {
     let bytes = std::fs::read(path).unwrap();
     let tail = &bytes[bytes.len().saturating_sub(4096)..];
     if probe(&bytes[..bytes.len().min(65536)], tail, bytes.len() as u64).is_none() {
-        return Some(Refused::ByProbe);
+        return Some(Refused::Probe);
     }
     let mut image = match Image::open(FileSource::open(path)) {
         Ok(image) => image,
-        Err(error) => return Some(Refused::ByPlugin(error)),
+        Err(error) => return Some(Refused::Plugin(error)),
     };
     if !image.references().is_empty() {
-        return Some(Refused::ByReference);
+        return Some(Refused::Reference);
     }
     // Bombs are not followed to their end.
     match image.extents(0, 1 << 30, 1000) {
-        Err(error) => Some(Refused::ByPlugin(error)),
+        Err(error) => Some(Refused::Plugin(error)),
         Ok(_) if image.geometry().virtual_size > 1 << 30 => None,
         Ok(_) => match crate::support::Disk::open(path).unwrap().content() {
-            Err(_) => Some(Refused::ByCodec),
+            Err(_) => Some(Refused::Codec),
             Ok(_) => None,
         },
     }
@@ -206,20 +209,20 @@ fn hostile_images_of_others() {
         let refusal = refusal(&scratch.path("out").join(name));
         match (&refusal, row["class"].as_str()) {
             (None, _) => assert_eq!(row["verdict"], "confine", "{name} was accepted: {}", row["what"]),
-            (Some(Refused::ByProbe), class) => {
+            (Some(Refused::Probe), class) => {
                 assert!(class == "disguise" || name == "empty.qcow2", "{name}");
                 counts[0] += 1;
             }
-            (Some(Refused::ByPlugin(error)), _) => {
+            (Some(Refused::Plugin(error)), _) => {
                 assert!(!error.message.is_empty());
                 assert!(!format!("{error:?}").contains("CANARY"), "{name}: {error:?}");
                 counts[1] += 1;
             }
-            (Some(Refused::ByReference), class) => {
+            (Some(Refused::Reference), class) => {
                 assert_eq!(class, "reference", "{name}");
                 counts[2] += 1;
             }
-            (Some(Refused::ByCodec), _) => {
+            (Some(Refused::Codec), _) => {
                 assert!(name.starts_with("q2-z"), "{name}");
                 counts[3] += 1;
             }

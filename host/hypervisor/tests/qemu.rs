@@ -5,7 +5,7 @@ mod support;
 use serde_json::json;
 use support::{Place, next, qemu_is_installed, rest, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use witvirt_hypervisor::{ErrorKind, Exit, Hypervisor, InstanceEvent};
+use witvirt_hypervisor::{ErrorKind, Exit, Hypervisor, InstanceEvent, InstanceRecord};
 
 fn orderly(event: Option<&InstanceEvent>) -> bool {
     matches!(event, Some(InstanceEvent::Exited(Exit { orderly: true, signal: None, .. })))
@@ -110,26 +110,63 @@ async fn a_failed_start_says_why_and_leaves_nothing() {
     assert!(error.message.contains("is not there; install"), "{error}");
 }
 
+/// Runs a driver as a daemon of its own that dies with its runtime.
+fn in_another_daemon<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let daemon = std::thread::spawn(move || {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let result = runtime.block_on(work);
+        runtime.shutdown_background();
+        result
+    });
+    daemon.join().unwrap()
+}
+
 #[tokio::test]
-async fn another_driver_adopts_and_the_first_may_be_gone() {
+async fn the_next_daemon_adopts_what_the_last_one_started() {
     if !qemu_is_installed() {
         return;
     }
     let place = Place::new();
-    let first = place.driver().start(place.echo("a")).await.unwrap();
+    let (driver, launch) = (place.driver(), place.echo("a"));
+    let record = in_another_daemon(async move { driver.start(launch).await.unwrap().instance.record() });
+    // Nobody watches; the guest's words are kept all the same.
     until("the boot sector prints", || place.log("a").ends_with('R')).await;
-    let record = first.instance.record();
-    drop(first);
 
-    let found = place.driver().find(&record.run_dir).await.unwrap().unwrap();
-    assert_eq!((found.pid, found.start_time), (record.pid, record.start_time));
+    let driver = place.driver();
+    let found = driver.find(&record.run_dir).await.unwrap().unwrap();
+    assert_eq!((found.pid, found.start_time, &found.cgroup), (record.pid, record.start_time, &record.cgroup));
+    let other_boot = InstanceRecord { boot_id: "x".to_owned(), ..record.clone() };
+    assert!(driver.adopt(&other_boot).await.unwrap().is_none());
+    let reused = InstanceRecord { start_time: Some(1), ..record.clone() };
+    assert!(driver.adopt(&reused).await.unwrap().is_none());
 
-    // One monitor connection at a time: the first driver's watcher has to let go, as a dead daemon does.
-    let record_of_another_boot =
-        witvirt_hypervisor::InstanceRecord { boot_id: "x".to_owned(), ..record.clone() };
-    assert!(place.driver().adopt(&record_of_another_boot).await.unwrap().is_none());
-    let reused = witvirt_hypervisor::InstanceRecord { start_time: Some(1), ..record.clone() };
-    assert!(place.driver().adopt(&reused).await.unwrap().is_none());
+    let mut adopted = driver.adopt(&found).await.unwrap().unwrap();
+    assert_eq!(adopted.instance.record(), record);
+    assert!(adopted.instance.running().await.unwrap());
+    let mut console = adopted.instance.console().await.unwrap();
+    console.write_all(b"a").await.unwrap();
+    let mut echo = [0];
+    console.read_exact(&mut echo).await.unwrap();
+    assert_eq!((echo[0], place.log("a").ends_with("Rb")), (b'b', true));
+    console.write_all(b"q").await.unwrap();
+    let events = rest(&mut adopted.events).await;
+    assert_eq!(events.first(), Some(&InstanceEvent::Shutdown { by_guest: true }));
+    assert!(orderly(events.last()), "{events:?}");
+    assert!(driver.adopt(&record).await.unwrap().is_none());
+    assert!(driver.find(&record.run_dir).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn unplugged_interfaces_start() {
+    if !qemu_is_installed() {
+        return;
+    }
+    let place = Place::new();
+    let fields = json!({ "interfaces": [{ "link": false }, { "source": "none" }] });
+    let mut started = place.driver().start(place.launch("a", fields, vec![])).await.unwrap();
+    started.instance.kill().await.unwrap();
+    assert!(orderly(rest(&mut started.events).await.last()));
 }
 
 #[tokio::test]

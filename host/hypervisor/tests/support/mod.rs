@@ -49,6 +49,20 @@ impl Place {
         Self { dir }
     }
 
+    /// The processes of the machines that were started here and have not ended.
+    fn processes(&self) -> Vec<rustix::process::Pid> {
+        let machines = std::fs::read_dir(self.dir.path()).unwrap().flatten();
+        let noted =
+            machines.filter_map(|machine| std::fs::read_to_string(machine.path().join("run/process")).ok());
+        let alive = noted.filter_map(|noted| {
+            let pid = noted.split(' ').next()?.parse().ok()?;
+            let now = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let start_time = |stat: &str| stat.rsplit_once(") ")?.1.split(' ').nth(19).map(str::to_owned);
+            (start_time(&now)? == start_time(&noted)?).then(|| rustix::process::Pid::from_raw(pid))?
+        });
+        alive.collect()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -102,6 +116,15 @@ impl Place {
     pub fn echo(&self, name: &str) -> Launch {
         let file = read_write(&self.boot_disk());
         self.launch(name, one_disk(), vec![Some(Block::Raw { file, read_only: false })])
+    }
+}
+
+impl Drop for Place {
+    /// Machines outlive their drivers, also in a test that fails.
+    fn drop(&mut self) {
+        for pid in self.processes() {
+            let _ended = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
     }
 }
 

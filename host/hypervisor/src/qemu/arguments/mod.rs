@@ -14,6 +14,8 @@ mod display;
 mod extra;
 mod machine;
 mod network;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::os::fd::RawFd;

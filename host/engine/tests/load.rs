@@ -30,11 +30,12 @@ fn serves_an_image_and_reports_the_plugin() {
 #[test]
 fn passes_on_what_the_plugin_says() {
     let bench = Bench::new();
-    let raw = bench.format(&entry("format-raw"));
-    let error = raw.open(Arc::new(Memory(vec![0; 100])), "raw").err().unwrap();
+    let mut entry = entry("hostile-format");
+    entry.settings = serde_json::json!({ "behaviour": "large-reads" });
+    let mut image = bench.format(&entry).open(Arc::new(Memory(vec![0; 512])), "hostile").unwrap();
     assert_eq!(
-        error.to_string(),
-        "plugin format-raw 0.1.0: invalid input: the length of a raw image has to be a multiple of 512 bytes (length 100)"
+        image.extents(0, 512, 1).unwrap_err().to_string(),
+        "plugin hostile-format 6.6.6: invalid input: read-at of 1048577 bytes, at most 1048576 are allowed"
     );
 }
 

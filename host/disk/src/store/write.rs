@@ -51,7 +51,7 @@ impl Store {
         }
         let converted =
             Converted { virtual_size: chain.disk_size(), size, allocated: allocated(&part.file)? };
-        part.publish(request.replace)?;
+        part.publish(request.replace, request.sync)?;
         Ok(converted)
     }
 
@@ -152,7 +152,7 @@ impl Part {
         Ok(this)
     }
 
-    fn publish(mut self, replace: bool) -> Result<()> {
+    fn publish(mut self, replace: bool, sync: bool) -> Result<()> {
         // As umask would have left it: made 0600 while it was incomplete.
         rustix::fs::fchmod(&self.file, Mode::from_raw_mode(0o644))
             .doing(|| format!("finish {}", self.name))?;
@@ -163,7 +163,8 @@ impl Part {
             Err(errno) => return Err(Error::io(format!("name the new file {}", self.name), errno.into())),
         }
         self.published = true;
-        dirs::sync(&self.dir)
+        // It would flush the data of the file as well, on filesystems that order the two.
+        if sync { dirs::sync(&self.dir) } else { Ok(()) }
     }
 }
 

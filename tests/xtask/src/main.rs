@@ -1,6 +1,6 @@
 //! The project's own commands: `cargo xtask demo|test|bench|plugins|guest`.
 
-use std::process::Command as Process;
+use std::process::{Command as Process, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
@@ -37,8 +37,18 @@ enum Command {
     Guest,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Demo => demo::run(),
         Command::Test { arguments } => test(&arguments),
         Command::Bench { names } => bench(&names),

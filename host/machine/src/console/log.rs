@@ -82,7 +82,10 @@ impl ConsoleLog {
 
     /// The file for the hypervisor: whatever is written goes to its end.
     pub(crate) fn appender(&self) -> io::Result<File> {
-        append(&self.dir)
+        // For writing only: QEMU takes a passed descriptor for its log only if it was opened in just this mode.
+        let mut options = private();
+        options.append(true).create(true);
+        Ok(self.dir.open_with(CONSOLE_LOG, &options)?.into_std())
     }
 
     /// Looks how far the log has come; notes when, rotates, and wakes those who follow it.

@@ -4,7 +4,7 @@ mod support;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -248,7 +248,7 @@ async fn runs_unprivileged_with_nothing_but_its_own_descriptors() {
     assert_eq!(session.as_raw_nonzero().get() as u32, pid);
     started.instance.kill().await.unwrap();
 
-    // A kernel of zeros is loaded; that is all that is wanted of it.
+    // A kernel that is only a header (Linux x86 boot protocol 2.12) is loaded; that is all that is wanted of it.
     let mut launch =
         place.launch("b", json!({ "boot": { "kernel": "/k", "initrd": "/i", "cmdline": "a,b c" } }), vec![]);
     let private = |name: &str| {
@@ -257,6 +257,10 @@ async fn runs_unprivileged_with_nothing_but_its_own_descriptors() {
         Some(file)
     };
     (launch.kernel, launch.initrd) = (private("kernel"), private("initrd"));
+    let kernel = launch.kernel.as_ref().unwrap();
+    kernel.write_all_at(&[1], 0x1f1).unwrap();
+    kernel.write_all_at(b"HdrS\x0c\x02", 0x202).unwrap();
+    kernel.write_all_at(&0x37ff_ffff_u32.to_le_bytes(), 0x22c).unwrap();
     let started = driver.start(launch).await.unwrap();
     started.instance.kill().await.unwrap();
     assert!(!place.path("b/run/kernel").exists());

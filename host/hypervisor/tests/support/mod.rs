@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 use witvirt_core::Name;
 use witvirt_core::spec::MachineSpec;
-use witvirt_hypervisor::{Acceleration, Block, InstanceEvent, Launch, Qemu, QemuOptions};
+use witvirt_hypervisor::{Acceleration, Block, Hypervisor, InstanceEvent, Launch, Qemu, QemuOptions};
 
 /// A boot sector that prints 'R', then echoes each byte of the serial port plus one; 'q' powers off (ACPI, PM1a at 0x604
 /// under SeaBIOS), 'r' resets (port 0xcf9).
@@ -47,20 +47,6 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("state")).unwrap();
         Self { dir }
-    }
-
-    /// The processes of the machines that were started here and have not ended.
-    fn processes(&self) -> Vec<rustix::process::Pid> {
-        let machines = std::fs::read_dir(self.dir.path()).unwrap().flatten();
-        let noted =
-            machines.filter_map(|machine| std::fs::read_to_string(machine.path().join("run/process")).ok());
-        let alive = noted.filter_map(|noted| {
-            let pid = noted.split(' ').next()?.parse().ok()?;
-            let now = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            let start_time = |stat: &str| stat.rsplit_once(") ")?.1.split(' ').nth(19).map(str::to_owned);
-            (start_time(&now)? == start_time(&noted)?).then(|| rustix::process::Pid::from_raw(pid))?
-        });
-        alive.collect()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -120,11 +106,25 @@ impl Place {
 }
 
 impl Drop for Place {
-    /// Machines outlive their drivers, also in a test that fails.
+    /// Machines outlive their drivers, also in a test that fails. A driver that adopts them ends them.
     fn drop(&mut self) {
-        for pid in self.processes() {
-            let _ended = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
+        let driver = self.driver();
+        let machines: Vec<_> = std::fs::read_dir(self.dir.path()).into_iter().flatten().flatten().collect();
+        let runs = machines.into_iter().map(|machine| machine.path().join("run")).filter(|run| run.is_dir());
+        let runs: Vec<_> = runs.collect();
+        let clear = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                for run in runs {
+                    let Ok(Some(record)) = driver.find(&run).await else { continue };
+                    let Ok(Some(mut started)) = driver.adopt(&record).await else { continue };
+                    if started.instance.kill().await.is_ok() {
+                        while started.events.recv().await.is_some() {}
+                    }
+                }
+            });
+        });
+        let _cleared = clear.join();
     }
 }
 

@@ -26,10 +26,7 @@ pub(super) fn plug(
     {
         let path = format!("disks[{index}]");
         check(disk, &path)?;
-        let node = match block {
-            Some(block) => Some(nodes(index, disk, block, board)),
-            None => None,
-        };
+        let node = block.as_ref().map(|block| nodes(index, disk, block, board));
         let drive = Drive { index, disk, node, port, boot_index: *boot_index };
         drive.plug(block.as_ref(), &path, board)?;
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 use witvirt_core::Name;
 use witvirt_core::spec::MachineSpec;
-use witvirt_hypervisor::{Acceleration, Block, Hypervisor, InstanceEvent, Launch, Qemu, QemuOptions};
+use witvirt_hypervisor::{Acceleration, Block, InstanceEvent, InstanceRecord, Launch, Qemu, QemuOptions};
 
 /// A boot sector that prints 'R', then echoes each byte of the serial port plus one; 'q' powers off (ACPI, PM1a at 0x604
 /// under SeaBIOS), 'r' resets (port 0xcf9).
@@ -106,26 +106,37 @@ impl Place {
 }
 
 impl Drop for Place {
-    /// Machines outlive their drivers, also in a test that fails. A driver that adopts them ends them.
+    /// Machines outlive their drivers, also in a test that fails.
     fn drop(&mut self) {
-        let driver = self.driver();
-        let machines: Vec<_> = std::fs::read_dir(self.dir.path()).into_iter().flatten().flatten().collect();
-        let runs = machines.into_iter().map(|machine| machine.path().join("run")).filter(|run| run.is_dir());
-        let runs: Vec<_> = runs.collect();
-        let clear = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                for run in runs {
-                    let Ok(Some(record)) = driver.find(&run).await else { continue };
-                    let Ok(Some(mut started)) = driver.adopt(&record).await else { continue };
-                    if started.instance.kill().await.is_ok() {
-                        while started.events.recv().await.is_some() {}
-                    }
-                }
-            });
-        });
-        let _cleared = clear.join();
+        for machine in std::fs::read_dir(self.dir.path()).into_iter().flatten().flatten() {
+            let run = machine.path().join("run");
+            let Ok(noted) = std::fs::read_to_string(run.join("process")) else { continue };
+            end(&noted);
+            let record = std::fs::read(run.join("record.json")).unwrap_or_default();
+            let record: Option<InstanceRecord> = serde_json::from_slice(&record).ok();
+            if let Some(group) = record.and_then(|record| record.cgroup) {
+                let _removed = std::fs::remove_dir(group);
+            }
+        }
     }
+}
+
+/// Kills the process of this line of `/proc/PID/stat` and waits until nothing of it runs.
+fn end(noted: &str) -> Option<()> {
+    let pid = rustix::process::Pid::from_raw(noted.split(' ').next()?.parse().ok()?)?;
+    let fields =
+        |stat: &str| Some(stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    let start_time = fields(noted)?.get(19)?.clone();
+    let stat = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    for _ in 0..1000 {
+        let now = fields(&std::fs::read_to_string(&stat).ok()?)?;
+        if now.get(19) != Some(&start_time) || now.first()? == "Z" {
+            return None;
+        }
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok()?;
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    None
 }
 
 /// The fields of a machine with one virtio disk.

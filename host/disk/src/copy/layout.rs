@@ -8,6 +8,7 @@ use crate::codec::{Encoder, NativeCodec};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::progress::Progress;
 
+use super::buffer::Buffer;
 use super::pipeline;
 use super::planner::{Planner, Unit};
 use super::raw::{is_zero, write_all};
@@ -54,12 +55,13 @@ pub(crate) fn write_layout(
     let codec = target.check_plan(&plan)?;
     if let Some(planner) = planner {
         let mut planner = planner.aligned(u64::from(plan.chunk_size));
-        let state = || (Reader::new(), Vec::new(), codec.map(Encoder::new), Vec::new());
+        let state = || (Reader::new(), Buffer::default(), codec.map(Encoder::new), Vec::new());
         pipeline::run(
             &mut planner,
             threads,
             state,
             |(reader, buffer, encoder, scratch), unit| {
+                let buffer = buffer.bytes(unit.length);
                 reader.fill(unit, buffer)?;
                 encode_unit(unit, buffer, plan.chunk_size as usize, encoder.as_mut(), scratch)
             },

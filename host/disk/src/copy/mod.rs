@@ -3,6 +3,7 @@
 //! One thread plans ([`Planner`]): it alone talks to plugins, and cuts the map into units of about a megabyte. Others read,
 //! decode, hash, encode and write them ([`pipeline`]). What is finished comes back to the planning thread in order.
 
+mod buffer;
 mod layout;
 mod pipeline;
 mod planner;

@@ -7,12 +7,13 @@ use crate::content::CHUNK;
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Chain, Codec, EncodedPiece, Piece, PieceKind, Survey};
 use crate::progress::Progress;
+use crate::source::FileSource;
 
 use super::raw::Cloner;
 
-/// Usual guest bytes in a unit: large enough for long reads and writes, small enough to stay in a processor's cache
-/// between reading, hashing and writing.
-const UNIT: u64 = CHUNK;
+/// Usual guest bytes in a unit: large enough for long reads and writes and few handovers between threads, small enough to
+/// stay in a processor's cache between reading, hashing and writing.
+const UNIT: u64 = 2 * CHUNK;
 
 /// Most guest bytes in a unit; reached when encoded runs straddle its usual end.
 const MAX_UNIT: u64 = 4 << 20;
@@ -42,6 +43,19 @@ pub(crate) struct Planned {
     pub(crate) cloned: bool,
 }
 
+/// A run without holes in a file, as it was last asked for.
+struct Stored {
+    file: (u64, u64),
+    start: u64,
+    end: u64,
+}
+
+impl Stored {
+    fn covers(&self, source: &FileSource, offset: u64) -> bool {
+        self.file == source.identity() && self.start <= offset && offset < self.end
+    }
+}
+
 /// Walks the map of a chain from its beginning to its end.
 pub(crate) struct Planner<'a> {
     chain: &'a mut Chain,
@@ -52,6 +66,7 @@ pub(crate) struct Planner<'a> {
     cloner: Option<Cloner<'a>>,
     decoder: Decoder,
     decoded: Option<(u64, u64, usize, Vec<u8>)>,
+    stored: Option<Stored>,
     progress: &'a Progress,
 }
 
@@ -70,6 +85,7 @@ impl<'a> Planner<'a> {
             cloner: None,
             decoder,
             decoded: None,
+            stored: None,
             progress,
         }
     }
@@ -162,13 +178,21 @@ impl<'a> Planner<'a> {
     fn fetch(&mut self) -> Result<Piece> {
         let mut piece = self.chain.piece(self.at, self.size)?;
         let PieceKind::Data { source, offset } = &piece.kind else { return Ok(piece) };
-        let data = source.next_data(*offset);
-        if data > *offset {
-            piece.length = piece.length.min(data - offset);
-            piece.kind = PieceKind::Zero;
-            return Ok(piece);
+        match self.stored.take().filter(|stored| stored.covers(source, *offset)) {
+            Some(stored) => self.stored = Some(stored),
+            None => {
+                let data = source.next_data(*offset);
+                if data > *offset {
+                    piece.length = piece.length.min(data - offset);
+                    piece.kind = PieceKind::Zero;
+                    return Ok(piece);
+                }
+                let end = source.next_hole(*offset).max(offset + 1);
+                self.stored = Some(Stored { file: source.identity(), start: *offset, end });
+            }
         }
-        piece.length = piece.length.min(source.next_hole(*offset).saturating_sub(*offset).max(1));
+        let end = self.stored.as_ref().map_or(u64::MAX, |stored| stored.end);
+        piece.length = piece.length.min(end - offset);
         if let Some(cloner) = &mut self.cloner {
             piece.length = cloner.try_clone(source, *offset, piece.start, piece.length);
         }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::Advice;
 
@@ -11,6 +12,7 @@ use crate::progress::Progress;
 use crate::source::FileSource;
 use crate::sys;
 
+use super::buffer::Buffer;
 use super::pipeline;
 use super::planner::{Planner, Unit};
 use super::read::Reader;
@@ -46,14 +48,20 @@ pub(crate) fn write_raw(
     let cloner = Cloner { target: target.file, bytes_wanted: target.hash, cloned_to: 0, works: true };
     let mut planner = planner.cloning(cloner);
     let mut leaves = Leaves::new(size);
+    // The kernel lets one thread write a file at a time; those that wait there spin, and keep others from decoding.
+    let writing = Mutex::new(());
     let mut window = Window { file: target.file, pushed: 0 };
     pipeline::run(
         &mut planner,
         threads,
-        || (Reader::new(), Vec::new()),
+        || (Reader::new(), Buffer::default()),
         |(reader, buffer), unit| {
+            let buffer = buffer.bytes(unit.length);
             reader.fill(unit, buffer)?;
+            // Nothing is guarded that a panic could have left half done.
+            let turn = writing.lock().unwrap_or_else(PoisonError::into_inner);
             write_unit(target.file, unit, buffer)?;
+            drop(turn);
             Ok(if target.hash { hash_unit(unit, buffer) } else { Vec::new() })
         },
         |unit, hashes| {

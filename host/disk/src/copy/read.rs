@@ -34,9 +34,8 @@ impl Reader {
         Self { decoder: Decoder::new(), encoded: Vec::new(), decoded: Vec::new() }
     }
 
-    /// Makes `buffer` the unit's guest bytes.
-    pub(super) fn fill(&mut self, unit: &Unit, buffer: &mut Vec<u8>) -> Result<()> {
-        buffer.resize(unit.length, 0);
+    /// Makes `buffer`, which is as long as the unit, its guest bytes.
+    pub(super) fn fill(&mut self, unit: &Unit, buffer: &mut [u8]) -> Result<()> {
         let mut filled = 0;
         let mut encoded = Vec::new();
         for planned in &unit.pieces {

@@ -14,6 +14,8 @@ mod log;
 mod reader;
 mod rotate;
 mod session;
+#[cfg(test)]
+mod tests;
 mod watcher;
 
 pub use reader::{LogChunk, LogQuery, LogReader};

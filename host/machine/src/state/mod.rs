@@ -15,6 +15,8 @@
 
 mod backoff;
 mod next;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::time::Duration;

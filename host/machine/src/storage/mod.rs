@@ -18,6 +18,8 @@
 mod atomic;
 mod files;
 mod lock;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,6 @@
 //! A host of one's own: a directory with a config, a state and sockets, and `witvirt` processes that use it.
 
 use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -187,22 +186,22 @@ impl Host {
         .with_context(|| format!("console of {name}:\n{last}"))
     }
 
-    /// Process ids of hypervisors that were started from this host.
+    /// Process ids of hypervisors that hold files of this host.
     pub fn hypervisors(&self) -> Vec<u32> {
-        let place = self.directory.path().to_string_lossy().into_owned();
         let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
         let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter(|pid: &u32| {
-            let mut line = Vec::new();
-            let read =
-                File::open(format!("/proc/{pid}/cmdline")).and_then(|mut file| file.read_to_end(&mut line));
-            let line = String::from_utf8_lossy(&line);
-            read.is_ok()
-                && line.starts_with("qemu-system") | line.contains("/qemu-system")
-                && line.contains(&place)
-        })
-        .collect()
+        pids.filter(|pid| is_qemu(*pid) && holds_file_below(*pid, self.directory.path())).collect()
     }
+}
+
+fn is_qemu(pid: u32) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).split('\0').next().is_some_and(|program| program.contains("qemu-system"))
+}
+
+fn holds_file_below(pid: u32, directory: &Path) -> bool {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    descriptors.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|file| file.starts_with(directory))
 }
 
 impl Drop for Host {

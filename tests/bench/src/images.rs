@@ -40,7 +40,7 @@ pub fn run() -> Result<()> {
             || {
                 fresh(&ours)?;
                 let (from, to) = (image.to_string_lossy(), ours.to_string_lossy());
-                Ok(timed(|| host.run(&["image", "convert", &from, &to, "--format", "qcow2", "--to", "raw"]))?
+                Ok(timed(|| host.run(&["image", "convert", &from, &to, "--format", "qcow2", "--to", "raw", "--no-sync"]))?
                     .0)
             },
             || {

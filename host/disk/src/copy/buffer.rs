@@ -1,6 +1,6 @@
 //! A buffer that begins on a page boundary.
 
-/// The kernel's copies to and from the page cache are about twice as fast when both sides are aligned.
+/// The kernel copies whole pages to and from the page cache.
 const ALIGNMENT: usize = 4096;
 
 /// Bytes on a page boundary, kept from one unit to the next.

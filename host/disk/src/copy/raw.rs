@@ -8,6 +8,7 @@ use rustix::fs::Advice;
 
 use crate::content::{self, CHUNK, Leaves};
 use crate::error::{Doing, Result};
+use crate::map::{Piece, PieceKind};
 use crate::progress::Progress;
 use crate::source::FileSource;
 use crate::sys;
@@ -21,6 +22,9 @@ use super::read::Reader;
 const BLOCK: u64 = 4096;
 
 static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
+
+/// Bytes that are read before they are written: half of what a processor's second cache usually holds.
+const STRIP: usize = 512 << 10;
 
 /// How much is written between two calls that push dirty pages out, in bytes. About three times as much may be dirty.
 const WINDOW: u64 = 32 << 20;
@@ -56,6 +60,10 @@ pub(crate) fn write_raw(
         threads,
         || (Reader::new(), Buffer::default()),
         |(reader, buffer), unit| {
+            if !target.hash && is_stored(unit) {
+                copy_stored(target.file, unit, buffer.bytes(STRIP), &writing)?;
+                return Ok(Vec::new());
+            }
             let buffer = buffer.bytes(unit.length);
             reader.fill(unit, buffer)?;
             // Nothing is guarded that a panic could have left half done.
@@ -76,6 +84,34 @@ pub(crate) fn write_raw(
         },
     )?;
     Ok(leaves)
+}
+
+/// Whether nothing of the unit has to be decoded.
+fn is_stored(unit: &Unit) -> bool {
+    unit.pieces.iter().all(|planned| !matches!(planned.piece.kind, PieceKind::Encoded(_)))
+}
+
+/// Copies a unit strip by strip, while each strip is still in the processor's cache.
+fn copy_stored(file: &File, unit: &Unit, strip: &mut [u8], writing: &Mutex<()>) -> Result<()> {
+    for planned in unit.pieces.iter().filter(|planned| !planned.cloned) {
+        let Piece { start, length, kind } = &planned.piece;
+        let write = |at: u64, bytes: &[u8]| {
+            let _turn = writing.lock().unwrap_or_else(PoisonError::into_inner);
+            write_nonzero(file, at, bytes)
+        };
+        match kind {
+            PieceKind::Zero | PieceKind::Encoded(_) => {}
+            PieceKind::Bytes(bytes) => write(*start, &bytes[..*length as usize])?,
+            PieceKind::Data { source, offset } => {
+                for done in (0..*length).step_by(strip.len()) {
+                    let strip = &mut strip[..(length - done).min(STRIP as u64) as usize];
+                    source.read_exact_at(strip, offset + done)?;
+                    write(start + done, strip)?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn hash_unit(unit: &Unit, buffer: &[u8]) -> Vec<(u64, [u8; 32])> {

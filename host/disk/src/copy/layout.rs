@@ -90,10 +90,11 @@ fn encode_unit(
             continue;
         }
         let encoded = match &mut encoder {
-            None => false,
-            Some(encoder) => encoder.encode(data, scratch).map_err(|why| {
+            // A run that decodes to less than a chunk is none in formats with clusters (qcow2): the last one stays plain.
+            Some(encoder) if data.len() == chunk_size => encoder.encode(data, scratch).map_err(|why| {
                 Error::new(ErrorKind::Io, format!("cannot encode guest bytes at {}: {why}", unit.start))
             })?,
+            _ => false,
         };
         let bytes = if encoded { &scratch[..] } else { data };
         stored.bytes.extend_from_slice(bytes);

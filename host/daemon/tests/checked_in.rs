@@ -17,7 +17,10 @@ fn fresh(name: &str, value: &Value) {
         std::fs::write(&path, &actual).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(actual == expected, "config/{name} is stale: run this test with WITVIRT_BLESS=1 and look at the change");
+    assert!(
+        actual == expected,
+        "config/{name} is stale: run this test with WITVIRT_BLESS=1 and look at the change"
+    );
 }
 
 #[test]
@@ -69,7 +72,9 @@ fn keys(root: &Value, schema: &Value, table: &str, found: &mut BTreeSet<(String,
     for key in ["items", "additionalProperties"] {
         schema.get(key).into_iter().for_each(|inner| keys(root, inner, table, found));
     }
-    for inner in schema.get("patternProperties").and_then(Value::as_object).into_iter().flat_map(|map| map.values()) {
+    for inner in
+        schema.get("patternProperties").and_then(Value::as_object).into_iter().flat_map(|map| map.values())
+    {
         keys(root, inner, table, found);
     }
 }
@@ -93,7 +98,11 @@ fn every_key_is_in_the_commented_config() {
             }
         } else if let Some((key, _)) = line.split_once(" = ") {
             // [pipeline.NAME] is a table of the keys of `pipeline`.
-            let table = if section.starts_with("pipeline.") { "pipeline" } else { section.rsplit('.').next().unwrap() };
+            let table = if section.starts_with("pipeline.") {
+                "pipeline"
+            } else {
+                section.rsplit('.').next().unwrap()
+            };
             written.insert((table.to_owned(), key.to_owned()));
         }
     }
@@ -107,7 +116,11 @@ fn the_commented_config_is_good_and_says_the_defaults() {
     let config = Config::load(&path).unwrap_or_else(|error| panic!("{error:#}"));
     assert_eq!(config.plugins.len(), 4);
     for plugin in &config.plugins {
-        assert!(plugin.file.is_absolute() && !plugin.file.to_string_lossy().contains(".."), "{:?}", plugin.file);
+        assert!(
+            plugin.file.is_absolute() && !plugin.file.to_string_lossy().contains(".."),
+            "{:?}",
+            plugin.file
+        );
     }
     let defaults = Config::defaults();
     assert_eq!(format!("{:?}", config.hypervisor), format!("{:?}", defaults.hypervisor));

@@ -28,5 +28,10 @@ fn golden(path: &Path, actual: &str) {
         std::fs::write(path, actual).unwrap();
     }
     let expected = std::fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(actual, expected, "{} is stale: look at the change, then run with WITVIRT_BLESS=1", path.display());
+    assert_eq!(
+        actual,
+        expected,
+        "{} is stale: look at the change, then run with WITVIRT_BLESS=1",
+        path.display()
+    );
 }

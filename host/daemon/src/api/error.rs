@@ -90,7 +90,11 @@ impl Error {
     }
 
     /// With a cause, and the causes of that, each told once.
-    pub fn caused(kind: ErrorKind, context: impl fmt::Display, cause: &(dyn std::error::Error + 'static)) -> Self {
+    pub fn caused(
+        kind: ErrorKind,
+        context: impl fmt::Display,
+        cause: &(dyn std::error::Error + 'static),
+    ) -> Self {
         Self::new(kind, format!("{context}: {}", chain(cause)))
     }
 

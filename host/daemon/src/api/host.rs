@@ -52,11 +52,15 @@ pub struct HostInfo {
 }
 
 /// How a check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum CheckStatus {
     /// Good.
     Pass,
+    /// Good to know.
+    Info,
     /// Works, not as well as it could.
     Warn,
     /// Machines will not run.

@@ -1,11 +1,11 @@
 //! What goes over the socket: requests, answers and errors of API version 1, shared by server and client.
 
-pub mod error;
-pub mod machine;
-pub mod image;
 pub mod document;
-pub mod plugin;
+pub mod error;
 pub mod host;
+pub mod image;
+pub mod machine;
+pub mod plugin;
 
 pub use error::{Error, ErrorKind};
 

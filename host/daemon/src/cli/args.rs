@@ -61,13 +61,17 @@ pub enum Format {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve machines until told to end; machines go on running without it
-    #[command(after_help = "Examples:\n  witvirt daemon --config config/witvirt.toml\n\nSIGHUP reloads the plugins; SIGTERM and SIGINT end the daemon and leave the machines running.")]
+    #[command(
+        after_help = "Examples:\n  witvirt daemon --config config/witvirt.toml\n\nSIGHUP reloads the plugins; SIGTERM and SIGINT end the daemon and leave the machines running."
+    )]
     Daemon(DaemonArgs),
     /// Run a machine and show its console
     #[command(after_help = RUN_HELP)]
     Run(RunArgs),
     /// Define a machine
-    #[command(after_help = "Examples:\n  witvirt create machine.toml\n  witvirt create domain.xml --name web-2 --start\n  witvirt create machine.toml --dry-run --output json")]
+    #[command(
+        after_help = "Examples:\n  witvirt create machine.toml\n  witvirt create domain.xml --name web-2 --start\n  witvirt create machine.toml --dry-run --output json"
+    )]
     Create(CreateArgs),
     /// Start machines
     #[command(after_help = "Examples:\n  witvirt start web-1 web-2")]
@@ -91,16 +95,25 @@ pub enum Command {
     #[command(after_help = "Examples:\n  witvirt rm web-1\n  witvirt rm --force web-1 web-2")]
     Rm(RmArgs),
     /// List machines
-    #[command(visible_alias = "ls", after_help = "Examples:\n  witvirt ps\n  witvirt ps --output json | jq '.[].name'")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  witvirt ps\n  witvirt ps --output json | jq '.[].name'"
+    )]
     Ps(PsArgs),
     /// Show all of a machine
-    #[command(after_help = "Examples:\n  witvirt inspect web-1\n  witvirt inspect web-1 --output json | jq .spec")]
+    #[command(
+        after_help = "Examples:\n  witvirt inspect web-1\n  witvirt inspect web-1 --output json | jq .spec"
+    )]
     Inspect(One),
     /// Attach to a machine's console; Ctrl-] leaves
-    #[command(after_help = "Examples:\n  witvirt console web-1\n\nOne client at a time: a newer one takes over, and the older one is told.")]
+    #[command(
+        after_help = "Examples:\n  witvirt console web-1\n\nOne client at a time: a newer one takes over, and the older one is told."
+    )]
     Console(One),
     /// Show what a machine printed on its console
-    #[command(after_help = "Examples:\n  witvirt logs web-1 --tail 20\n  witvirt logs web-1 --follow --since 5min\n\nEscape sequences other than colours are left out unless --raw is given.")]
+    #[command(
+        after_help = "Examples:\n  witvirt logs web-1 --tail 20\n  witvirt logs web-1 --follow --since 5min\n\nEscape sequences other than colours are left out unless --raw is given."
+    )]
     Logs(LogArgs),
     /// Follow what happens to machines
     #[command(after_help = "Examples:\n  witvirt events\n  witvirt events --machine web-1 --output json")]
@@ -124,7 +137,9 @@ pub enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Write a completion script for a shell
-    #[command(after_help = "Examples:\n  witvirt completion bash > /etc/bash_completion.d/witvirt\n  source <(witvirt completion zsh)")]
+    #[command(
+        after_help = "Examples:\n  witvirt completion bash > /etc/bash_completion.d/witvirt\n  source <(witvirt completion zsh)"
+    )]
     Completion {
         /// The shell
         shell: clap_complete::Shell,
@@ -323,7 +338,9 @@ pub enum Until {
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
     /// Copy an image file into the store
-    #[command(after_help = "Examples:\n  witvirt image import debian-12.qcow2 --name debian-12\n  witvirt image import disk.img --format raw\n\nThe format is probed by plugins; a raw image has to be named as such.")]
+    #[command(
+        after_help = "Examples:\n  witvirt image import debian-12.qcow2 --name debian-12\n  witvirt image import disk.img --format raw\n\nThe format is probed by plugins; a raw image has to be named as such."
+    )]
     Import {
         /// The file, on the daemon's host
         #[arg(value_hint = ValueHint::FilePath)]
@@ -358,7 +375,9 @@ pub enum ImageCommand {
         force: bool,
     },
     /// Write an image in another format; works without a daemon
-    #[command(after_help = "Examples:\n  witvirt image convert disk.qcow2 disk.raw\n  witvirt image convert debian-12 copy.qcow2 --to qcow2 --compression zstd\n  witvirt image convert disk.raw disk.qcow2 --format raw --to qcow2 --option cluster-size=65536")]
+    #[command(
+        after_help = "Examples:\n  witvirt image convert disk.qcow2 disk.raw\n  witvirt image convert debian-12 copy.qcow2 --to qcow2 --compression zstd\n  witvirt image convert disk.raw disk.qcow2 --format raw --to qcow2 --option cluster-size=65536"
+    )]
     Convert {
         /// The file to read, or an image of the store
         #[arg(value_hint = ValueHint::FilePath)]
@@ -381,6 +400,9 @@ pub enum ImageCommand {
         /// Replace the target
         #[arg(long)]
         replace: bool,
+        /// Leave it to the kernel when the target reaches the disk, as qemu-img does: faster, and lost by a power cut
+        #[arg(long)]
+        no_sync: bool,
     },
     /// Look for inconsistencies in an image file, or hash an image of the store again
     #[command(after_help = "Examples:\n  witvirt image check disk.qcow2\n  witvirt image check debian-12")]
@@ -398,7 +420,9 @@ pub enum ImageCommand {
 #[derive(Debug, Subcommand)]
 pub enum DomainCommand {
     /// Convert a document and print the result; works without a daemon
-    #[command(after_help = "Examples:\n  witvirt domain convert domain.xml\n  witvirt domain convert vm.xml --to libvirt")]
+    #[command(
+        after_help = "Examples:\n  witvirt domain convert domain.xml\n  witvirt domain convert vm.xml --to libvirt"
+    )]
     Convert {
         /// The document and its pipeline
         #[command(flatten)]
@@ -470,7 +494,9 @@ pub enum ConfigCommand {
     #[command(after_help = "Examples:\n  witvirt config check --config /etc/witvirt/witvirt.toml")]
     Check,
     /// Write the JSON schema of the config, or of machines
-    #[command(after_help = "Examples:\n  witvirt config schema > witvirt.schema.json\n  witvirt config schema machine")]
+    #[command(
+        after_help = "Examples:\n  witvirt config schema > witvirt.schema.json\n  witvirt config schema machine"
+    )]
     Schema {
         /// Of what
         #[arg(value_enum, default_value_t = SchemaOf::Config)]

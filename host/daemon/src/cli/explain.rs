@@ -76,7 +76,8 @@ fn added(number: usize, line: &str, who: &str) -> String {
 }
 
 fn who(stage: &Stage) -> String {
-    let (plugin, version) = (stage.plugin.as_deref().unwrap_or("nobody"), stage.version.as_deref().unwrap_or(""));
+    let (plugin, version) =
+        (stage.plugin.as_deref().unwrap_or("nobody"), stage.version.as_deref().unwrap_or(""));
     clean(&format!("{plugin}@{version}"))
 }
 

@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn keeps_text_and_colours() {
-        for text in ["login: \r\n\tüöä €", "\x1b[1;32m[ OK ]\x1b[0m done", "a\u{a0}b", "\x1b[38:2:1:2:3mx"] {
+        for text in ["login: \r\n\tüöä €", "\x1b[1;32m[ OK ]\x1b[0m done", "a\u{a0}b", "\x1b[38:2:1:2:3mx"]
+        {
             assert_eq!(filtered(text.as_bytes()), text);
         }
     }

@@ -8,13 +8,13 @@ use serde_json::{Map, Value, json};
 use witvirt_core::ByteSize;
 use witvirt_disk::{ConvertRequest, ConvertSource, SourceFile};
 
+use super::Context;
 use super::args::ImageCommand;
 use super::local;
 use super::output::{self, Paint, Table};
 use super::progress::Bar;
-use super::Context;
-use crate::api::image::{CheckReport, Image, ImportReply, ImportRequest};
 use crate::api::Empty;
+use crate::api::image::{CheckReport, Image, ImportReply, ImportRequest};
 use crate::client::{Client, encode};
 
 pub(super) async fn image(context: &Context, command: ImageCommand) -> anyhow::Result<ExitCode> {
@@ -36,10 +36,14 @@ pub(super) async fn image(context: &Context, command: ImageCommand) -> anyhow::R
                 output::print(&format!("{name}\n"))?;
             }
         }
-        ImageCommand::Convert { source, target, format, to, compression, mut options, replace } => {
+        ImageCommand::Convert { source, target, format, to, compression, mut options, replace, no_sync } => {
             options.extend(compression.map(|codec| format!("compression={codec}")));
             let source = match Path::new(&source).exists() {
-                true => ConvertSource::File(SourceFile { path: whole(Path::new(&source))?.into(), format, backing_format: None }),
+                true => ConvertSource::File(SourceFile {
+                    path: whole(Path::new(&source))?.into(),
+                    format,
+                    backing_format: None,
+                }),
                 false => ConvertSource::Image(source),
             };
             let request = ConvertRequest {
@@ -48,7 +52,7 @@ pub(super) async fn image(context: &Context, command: ImageCommand) -> anyhow::R
                 format: to,
                 options: parse_options(&options)?,
                 replace,
-                sync: true,
+                sync: !no_sync,
             };
             let converted = local::convert(&context.config()?, request).await?;
             if context.json() {
@@ -67,7 +71,10 @@ pub(super) async fn image(context: &Context, command: ImageCommand) -> anyhow::R
 }
 
 /// Imports a file with a progress bar.
-pub(super) async fn import(client: &Client, request: &ImportRequest) -> Result<ImportReply, crate::api::Error> {
+pub(super) async fn import(
+    client: &Client,
+    request: &ImportRequest,
+) -> Result<ImportReply, crate::api::Error> {
     let bar = Bar::new(&format!("import {}", request.path));
     client.progress("/v1/images", request, |line| bar.update(line)).await
 }
@@ -75,7 +82,9 @@ pub(super) async fn import(client: &Client, request: &ImportRequest) -> Result<I
 /// The real, absolute path of a file, as the daemon wants it.
 pub(super) fn whole(file: &Path) -> anyhow::Result<String> {
     let path = file.canonicalize().with_context(|| format!("cannot find {}", file.display()))?;
-    path.into_os_string().into_string().map_err(|path| anyhow::anyhow!("{} is not UTF-8", PathBuf::from(path).display()))
+    path.into_os_string()
+        .into_string()
+        .map_err(|path| anyhow::anyhow!("{} is not UTF-8", PathBuf::from(path).display()))
 }
 
 /// The absolute path of a file that is to be written.
@@ -124,11 +133,23 @@ fn details(image: &Image) -> String {
     };
     line("digest", image.digest.to_string());
     line("names", image.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
-    line("state", image.reason.as_ref().map_or(image.state.clone(), |reason| format!("{}: {reason}", image.state)));
+    line(
+        "state",
+        image.reason.as_ref().map_or(image.state.clone(), |reason| format!("{}: {reason}", image.state)),
+    );
     line("virtual size", ByteSize(image.virtual_size).to_string());
     line("on host", ByteSize(image.allocated).to_string());
     for source in &image.sources {
-        line("source", format!("{} ({}, {}, read by {})", source.path, source.format, ByteSize(source.size), source.plugin));
+        line(
+            "source",
+            format!(
+                "{} ({}, {}, read by {})",
+                source.path,
+                source.format,
+                ByteSize(source.size),
+                source.plugin
+            ),
+        );
         if let Some(digest) = &source.digest {
             line("source digest", digest.to_string());
         }
@@ -166,7 +187,9 @@ async fn check(context: &Context, image: &str, format: Option<String>) -> anyhow
 fn parse_options(options: &[String]) -> anyhow::Result<Value> {
     let mut map = Map::new();
     for option in options {
-        let Some((name, value)) = option.split_once('=') else { bail!("--option {option} has no \"=\": write NAME=VALUE") };
+        let Some((name, value)) = option.split_once('=') else {
+            bail!("--option {option} has no \"=\": write NAME=VALUE")
+        };
         let value = match value.parse::<u64>() {
             Ok(number) => number.into(),
             Err(_) => match value {

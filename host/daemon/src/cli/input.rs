@@ -32,7 +32,9 @@ pub enum Input {
 pub fn classify(file: &str, name: Option<&Name>, pipeline: Option<&str>) -> anyhow::Result<Input> {
     let path = Path::new(file);
     if file != "-" && !path.exists() {
-        if file.contains('/') || extension(path).is_some_and(|ending| ["toml", "json", "xml"].contains(&ending)) {
+        if file.contains('/')
+            || extension(path).is_some_and(|ending| ["toml", "json", "xml"].contains(&ending))
+        {
             bail!("{file} does not exist");
         }
         return Ok(Input::Image(file.to_owned()));
@@ -143,7 +145,11 @@ fn begins_like_xml(path: &Path) -> anyhow::Result<bool> {
 fn read(file: &str) -> anyhow::Result<String> {
     let mut text = String::new();
     let count = if file == "-" {
-        std::io::stdin().lock().take(LARGEST + 1).read_to_string(&mut text).context("cannot read standard input")?
+        std::io::stdin()
+            .lock()
+            .take(LARGEST + 1)
+            .read_to_string(&mut text)
+            .context("cannot read standard input")?
     } else {
         let opened = std::fs::File::open(file).with_context(|| format!("cannot open {file}"))?;
         opened.take(LARGEST + 1).read_to_string(&mut text).with_context(|| format!("cannot read {file}"))?

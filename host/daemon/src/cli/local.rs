@@ -4,9 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use witvirt_disk::{
-    Access, AllowedDirs, ConvertRequest, Converted, SourceFile, Store, StoreOptions,
-};
+use witvirt_disk::{Access, AllowedDirs, ConvertRequest, Converted, SourceFile, Store, StoreOptions};
 
 use super::image::whole;
 use super::progress::Bar;
@@ -35,7 +33,11 @@ pub(super) async fn document(
 ///
 /// # Errors
 /// When it is no image that a plugin reads.
-pub(super) async fn check(config: &Config, file: &Path, format: Option<String>) -> anyhow::Result<CheckReport> {
+pub(super) async fn check(
+    config: &Config,
+    file: &Path,
+    format: Option<String>,
+) -> anyhow::Result<CheckReport> {
     let (config, path) = (config.clone(), whole(file)?);
     let checked = blocking(move || {
         let plugins = load(&config)?;
@@ -78,7 +80,11 @@ pub(super) async fn convert(config: &Config, request: ConvertRequest) -> anyhow:
     let mut working = tokio::spawn(blocking(move || {
         let plugins = load(&config)?;
         let (store, allowed) = (store(&config)?, AllowedDirs::new(["/"])?);
-        Ok::<_, anyhow::Error>(store.convert(Access { formats: &plugins, allowed: &allowed }, &request, &shared)?)
+        Ok::<_, anyhow::Error>(store.convert(
+            Access { formats: &plugins, allowed: &allowed },
+            &request,
+            &shared,
+        )?)
     }));
     loop {
         tokio::select! {

@@ -33,7 +33,9 @@ pub(super) async fn machine(context: &Context, command: Command) -> anyhow::Resu
         Command::Kill(args) => each(context, &client, &args.names, "kill").await?,
         Command::Rm(args) => {
             for name in &args.names {
-                client.delete::<Empty>(&format!("/v1/machines/{}?force={}", encode(name), args.force)).await?;
+                client
+                    .delete::<Empty>(&format!("/v1/machines/{}?force={}", encode(name), args.force))
+                    .await?;
                 output::print(&format!("{}\n", clean(name)))?;
             }
         }
@@ -46,13 +48,17 @@ pub(super) async fn machine(context: &Context, command: Command) -> anyhow::Resu
         Command::Logs(args) => logs(&client, args).await?,
         Command::Events(args) => events(context, &client, args.machine).await?,
         Command::Wait(args) => wait(context, &client, args).await?,
-        _ => unreachable_command()?,
+        // Taken care of before a client is made.
+        Command::Daemon(_)
+        | Command::Run(_)
+        | Command::Image(_)
+        | Command::Domain(_)
+        | Command::Plugin(_)
+        | Command::Host(_)
+        | Command::Config(_)
+        | Command::Completion { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn unreachable_command() -> anyhow::Result<()> {
-    anyhow::bail!("this command is not one on machines")
 }
 
 /// "/v1/machines/NAME/VERB".
@@ -98,7 +104,9 @@ async fn create(context: &Context, client: &Client, args: CreateArgs) -> anyhow:
 /// What converters and policies said, on standard error.
 pub(super) fn warn(reply: &CreateReply) {
     let paint = Paint::stderr();
-    for diagnostic in reply.diagnostics.iter().filter(|one| one.severity != witvirt_core::domain::Severity::Info) {
+    for diagnostic in
+        reply.diagnostics.iter().filter(|one| one.severity != witvirt_core::domain::Severity::Info)
+    {
         eprintln!("{}", explain::show(diagnostic, paint));
     }
     for warning in &reply.warnings {
@@ -120,16 +128,19 @@ async fn list(context: &Context, client: &Client, args: PsArgs) -> anyhow::Resul
         machines.retain(|machine| !machine.state.is_ended());
     }
     if args.quiet {
-        return output::print(&machines.iter().map(|machine| format!("{}\n", machine.name)).collect::<String>());
+        return output::print(
+            &machines.iter().map(|machine| format!("{}\n", machine.name)).collect::<String>(),
+        );
     }
     if context.json() {
         return output::json(&machines);
     }
     let mut table = Table::new(&["NAME", "STATE", "UPTIME", "VCPUS", "MEMORY", "ACCEL", "PORTS", "NOTE"]);
     for machine in machines {
-        let ports = machine.forwards.iter().map(|forward| {
-            format!("{}:{}->{}", forward.address, forward.host_port, forward.guest_port)
-        });
+        let ports = machine
+            .forwards
+            .iter()
+            .map(|forward| format!("{}:{}->{}", forward.address, forward.host_port, forward.guest_port));
         table.row([
             machine.name.to_string(),
             machine.state.to_string(),
@@ -146,7 +157,8 @@ async fn list(context: &Context, client: &Client, args: PsArgs) -> anyhow::Resul
 
 /// What is worth a remark: why it is paused or broken, how it crashed, why it is emulated.
 fn note(machine: &MachineStatus) -> String {
-    let crash = machine.exit.as_ref().filter(|exit| !exit.orderly).map(|exit| exit.message.lines().next_back());
+    let crash =
+        machine.exit.as_ref().filter(|exit| !exit.orderly).map(|exit| exit.message.lines().next_back());
     let text = machine.reason.as_deref().or(crash.flatten()).unwrap_or_default();
     let restarts = match machine.restarts {
         0 => String::new(),
@@ -170,10 +182,13 @@ fn details(detail: &MachineDetail) -> anyhow::Result<String> {
     optional("process", status.pid.map(|pid| pid.to_string()));
     optional("vnc", status.vnc.clone());
     optional("reason", status.reason.clone());
-    optional("last end", status.exit.as_ref().map(|exit| {
-        let how = if exit.orderly { "in order" } else { "crashed" };
-        format!("{how} at {} {}", exit.at, exit.message)
-    }));
+    optional(
+        "last end",
+        status.exit.as_ref().map(|exit| {
+            let how = if exit.orderly { "in order" } else { "crashed" };
+            format!("{how} at {} {}", exit.at, exit.message)
+        }),
+    );
     optional("restarts", Some(status.restarts).filter(|count| *count > 0).map(|count| count.to_string()));
     optional("next start", status.next_restart.map(|time| time.to_string()));
     optional("created", detail.created.map(|time| time.to_string()));
@@ -217,13 +232,18 @@ fn moment(text: &str) -> anyhow::Result<String> {
     }
     match text.parse::<Timestamp>() {
         Ok(time) => Ok(time.to_string()),
-        Err(error) => Err(api::Error::new(api::ErrorKind::Invalid, format!("--since: {error}, nor a length of time like \"5min\"")).into()),
+        Err(error) => Err(api::Error::new(
+            api::ErrorKind::Invalid,
+            format!("--since: {error}, nor a length of time like \"5min\""),
+        )
+        .into()),
     }
 }
 
 async fn events(context: &Context, client: &Client, machine: Option<String>) -> anyhow::Result<()> {
     let query = machine.map(|name| format!("?machine={}", encode(&name))).unwrap_or_default();
-    let mut lines = client.lines::<_, MachineEvent>(Method::GET, &format!("/v1/events{query}"), &Empty {}).await?;
+    let mut lines =
+        client.lines::<_, MachineEvent>(Method::GET, &format!("/v1/events{query}"), &Empty {}).await?;
     while let Some(event) = lines.next().await? {
         if context.json() {
             output::json_line(&event)?;
@@ -243,7 +263,10 @@ pub(super) async fn wait_for(
     condition: Condition,
     timeout: Option<Span>,
 ) -> Result<Option<MachineStatus>, api::Error> {
-    let word = serde_json::to_value(condition).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+    let word = serde_json::to_value(condition)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default();
     let timeout = timeout.map(|span| format!("&timeout={}", whole_seconds(span))).unwrap_or_default();
     let reply: WaitReply = client.get(&format!("{}?condition={word}{timeout}", path(name, "wait"))).await?;
     Ok(reply.status)

@@ -110,7 +110,11 @@ fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(problems) = error.downcast_ref::<crate::document::Problems>() {
         eprint!("{problems}");
         let count = problems.list().len();
-        eprintln!("\n{} {count} mistake{}, nothing was started", paint.red("error:"), if count == 1 { "" } else { "s" });
+        eprintln!(
+            "\n{} {count} mistake{}, nothing was started",
+            paint.red("error:"),
+            if count == 1 { "" } else { "s" }
+        );
         return ExitCode::FAILURE;
     }
     eprintln!("{} {}", paint.red("error:"), shown(&api::error::chain(error.as_ref())));

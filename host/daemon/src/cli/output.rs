@@ -42,7 +42,9 @@ impl Table {
 
 /// A text without control characters; what is not shown is written as `\u{..}`.
 pub fn clean(text: &str) -> String {
-    let shown = |c: char| !c.is_control() && !('\u{202a}'..='\u{202e}').contains(&c) && !('\u{2066}'..='\u{2069}').contains(&c);
+    let shown = |c: char| {
+        !c.is_control() && !('\u{202a}'..='\u{202e}').contains(&c) && !('\u{2066}'..='\u{2069}').contains(&c)
+    };
     text.chars().fold(String::with_capacity(text.len()), |mut clean, c| {
         match shown(c) {
             true => clean.push(c),
@@ -159,7 +161,9 @@ mod tests {
 
     #[test]
     fn durations_have_two_units() {
-        for (seconds, text) in [(0, "0s"), (59, "59s"), (61, "1min 1s"), (3_700, "1h 1min"), (273_600, "3d 4h")] {
+        for (seconds, text) in
+            [(0, "0s"), (59, "59s"), (61, "1min 1s"), (3_700, "1h 1min"), (273_600, "3d 4h")]
+        {
             assert_eq!(duration(seconds), text);
         }
     }

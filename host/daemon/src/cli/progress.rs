@@ -17,7 +17,11 @@ pub struct Bar {
 impl Bar {
     /// `what` is shown before it ("import debian.qcow2").
     pub fn new(what: &str) -> Self {
-        let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr_with_hz(5) } else { ProgressDrawTarget::hidden() };
+        let target = if std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr_with_hz(5)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let bar = ProgressBar::with_draw_target(None, target).with_message(clean(what));
         bar.set_style(style("{msg} {spinner} {bytes} {binary_bytes_per_sec}"));
         bar.enable_steady_tick(Duration::from_millis(200));
@@ -42,7 +46,8 @@ impl Bar {
             && self.bar.length() != Some(total)
         {
             self.bar.set_length(total);
-            self.bar.set_style(style("{msg} [{bar:30}] {bytes}/{total_bytes} {binary_bytes_per_sec} ETA {eta}"));
+            self.bar
+                .set_style(style("{msg} [{bar:30}] {bytes}/{total_bytes} {binary_bytes_per_sec} ETA {eta}"));
         }
         self.bar.set_position(done);
     }

@@ -1,5 +1,6 @@
 //! `witvirt run`: a machine and its console, on a daemon or hosted by this process.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -31,7 +32,10 @@ pub(super) async fn run(context: &Context, args: RunArgs) -> anyhow::Result<Exit
         return on(&client, input, &args, Host::Daemon).await;
     }
     if args.detach {
-        bail!("--detach needs a daemon, and none answers at {}: start one with `witvirt daemon`", client.socket().display());
+        bail!(
+            "--detach needs a daemon, and none answers at {}: start one with `witvirt daemon`",
+            client.socket().display()
+        );
     }
     let alone = Alone::start(context, &input, &args).await?;
     let result = on(&alone.client, input, &args, Host::Here).await;
@@ -72,7 +76,9 @@ async fn define(client: &Client, input: Input, args: &RunArgs) -> anyhow::Result
         Input::Image(name) => {
             let found: Result<Image, api::Error> = client.get(&format!("/v1/images/{}", encode(&name))).await;
             found.map_err(|error| match error.kind {
-                ErrorKind::NotFound => error.hint(format!("{name} is no file either: import one with `witvirt image import`")),
+                ErrorKind::NotFound => {
+                    error.hint(format!("{name} is no file either: import one with `witvirt image import`"))
+                }
                 _ => error,
             })?;
             name
@@ -110,7 +116,11 @@ async fn create(client: &Client, definition: Definition) -> anyhow::Result<Name>
     Ok(name)
 }
 
-async fn start_existing(client: &Client, wanted: &MachineSpec, existing: MachineDetail) -> anyhow::Result<()> {
+async fn start_existing(
+    client: &Client,
+    wanted: &MachineSpec,
+    existing: MachineDetail,
+) -> anyhow::Result<()> {
     let name = &wanted.name;
     if existing.spec.as_ref() != Some(wanted) {
         let message = format!("machine {name} exists with another definition");
@@ -165,7 +175,9 @@ async fn leave(client: &Client, name: &Name, left: Left, host: Host) -> anyhow::
         return Ok(now);
     }
     if host == Host::Daemon {
-        eprintln!("{name} goes on running; `witvirt console {name}` attaches again, `witvirt stop {name}` ends it");
+        eprintln!(
+            "{name} goes on running; `witvirt console {name}` attaches again, `witvirt stop {name}` ends it"
+        );
         return Ok(now);
     }
     if left == Left::Closed {
@@ -177,12 +189,19 @@ async fn leave(client: &Client, name: &Name, left: Left, host: Host) -> anyhow::
     Ok(client.post(&path(name.as_str(), "stop"), &StopRequest::default()).await?)
 }
 
-async fn finish(client: &Client, name: &Name, status: MachineStatus, remove: bool) -> anyhow::Result<ExitCode> {
+async fn finish(
+    client: &Client,
+    name: &Name,
+    status: MachineStatus,
+    remove: bool,
+) -> anyhow::Result<ExitCode> {
     let ended = status.state.is_ended() && status.next_restart.is_none();
     let crashed = status.exit.as_ref().filter(|exit| ended && !exit.orderly);
     if let Some(exit) = crashed {
         let how = exit.signal.map(|signal| format!("signal {signal}"));
-        let how = how.or(exit.code.map(|code| format!("exit code {code}"))).unwrap_or_else(|| "no exit code".to_owned());
+        let how = how
+            .or(exit.code.map(|code| format!("exit code {code}")))
+            .unwrap_or_else(|| "no exit code".to_owned());
         eprintln!("{name} crashed ({how}): {}", clean(&exit.message));
     }
     let failed = crashed.is_some();
@@ -195,6 +214,7 @@ async fn finish(client: &Client, name: &Name, status: MachineStatus, remove: boo
 /// A daemon inside this process, for one machine.
 struct Alone {
     client: Client,
+    places: [PathBuf; 2],
     service: Arc<Service>,
     end: oneshot::Sender<()>,
     serving: JoinHandle<()>,
@@ -207,6 +227,7 @@ impl Alone {
         config.alone(&name);
         let socket = Socket::bind(&config.api)?;
         let client = Client::new(&config.api.socket);
+        let places = [config.state_directory.clone(), config.run_directory.clone()];
         let service = Service::open(config).await?;
         let (end, ended) = oneshot::channel();
         let ended = async {
@@ -214,7 +235,7 @@ impl Alone {
             let _ = ended.await;
         };
         let serving = tokio::spawn(server::serve(socket, Arc::clone(&service), ended));
-        Ok(Self { client, service, end, serving })
+        Ok(Self { client, places, service, end, serving })
     }
 
     async fn end(self) {
@@ -223,6 +244,17 @@ impl Alone {
         if let Some(service) = Arc::into_inner(self.service) {
             service.close().await;
         }
+        self.places.iter().for_each(|place| tidy(place));
+    }
+}
+
+/// Removes a directory of its own in which no machine is left.
+fn tidy(place: &Path) {
+    if std::fs::remove_dir(place.join("machines")).is_ok() {
+        for lock in ["lock", "witvirt.lock"] {
+            let _ = std::fs::remove_file(place.join(lock));
+        }
+        let _ = std::fs::remove_dir(place);
     }
 }
 

@@ -49,7 +49,8 @@ fn with_places(context: &Context, args: DaemonArgs) -> anyhow::Result<Config> {
 /// To standard error; the journal and containers add the time themselves, a terminal gets it too.
 fn log() {
     let filter = EnvFilter::try_from_env("WITVIRT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr);
     if std::env::var_os("JOURNAL_STREAM").is_some() { builder.without_time().init() } else { builder.init() }
 }
 

@@ -29,7 +29,11 @@ pub(super) async fn plugin(context: &Context, command: PluginCommand) -> anyhow:
         }
         PluginCommand::Reload => {
             let reload: Reload = client.post("/v1/plugins/reload", &Empty {}).await?;
-            if context.json() { output::json(&reload)? } else { output::print(&told(&reload))? }
+            if context.json() {
+                output::json(&reload)?
+            } else {
+                output::print(&told(&reload))?
+            }
             return Ok(if reload.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
     }
@@ -59,8 +63,12 @@ fn word(value: &impl serde::Serialize) -> String {
 }
 
 fn told(reload: &Reload) -> String {
-    let part = |what: &str, names: &[String]| names.iter().map(|name| format!("{what} {}\n", clean(name))).collect::<String>();
-    let text = part("changed", &reload.changed) + &part("removed", &reload.removed) + &part("failed", &reload.failed);
+    let part = |what: &str, names: &[String]| {
+        names.iter().map(|name| format!("{what} {}\n", clean(name))).collect::<String>()
+    };
+    let text = part("changed", &reload.changed)
+        + &part("removed", &reload.removed)
+        + &part("failed", &reload.failed);
     if text.is_empty() { "no plugin changed\n".to_owned() } else { text }
 }
 
@@ -73,9 +81,16 @@ pub(super) async fn host(context: &Context, command: HostCommand) -> anyhow::Res
             } else {
                 output::print(&format!(
                     "host       {} (Linux {})\ncpus       {}\nmemory     {}\ndriver     {}\nmachines   {}, {} running\nconfig     {}\nstate      {}\nimages     {}\n",
-                    clean(&info.hostname), clean(&info.kernel), info.cpus, ByteSize(info.memory_bytes), info.driver,
-                    info.machines, info.running, info.config.as_deref().unwrap_or("none: defaults"),
-                    info.state_directory, info.store_directory,
+                    clean(&info.hostname),
+                    clean(&info.kernel),
+                    info.cpus,
+                    ByteSize(info.memory_bytes),
+                    info.driver,
+                    info.machines,
+                    info.running,
+                    info.config.as_deref().unwrap_or("none: defaults"),
+                    info.state_directory,
+                    info.store_directory,
                 ))?;
             }
             Ok(ExitCode::SUCCESS)
@@ -86,7 +101,7 @@ pub(super) async fn host(context: &Context, command: HostCommand) -> anyhow::Res
                 client.get("/v1/host/check").await?
             } else {
                 let config = context.config()?;
-                blocking(move || check::host(&config)).await?
+                blocking(move || check::host(&config)).await??
             };
             print_checks(context, &checks)
         }
@@ -101,12 +116,13 @@ fn print_checks(context: &Context, checks: &[Check]) -> anyhow::Result<ExitCode>
         for check in checks {
             let status = match check.status {
                 CheckStatus::Pass => paint.green("pass"),
+                CheckStatus::Info => "info".to_owned(),
                 CheckStatus::Warn => paint.yellow("warn"),
                 CheckStatus::Fail => paint.red("fail"),
             };
-            output::print(&format!("{status}  {:<16} {}\n", check.name, clean(&check.found)))?;
+            output::print(&format!("{status}  {:<18} {}\n", check.name, clean(&check.found)))?;
             if let Some(remedy) = &check.remedy {
-                output::print(&format!("{:24}{}\n", "", clean(remedy)))?;
+                output::print(&format!("{:25}{}\n", "", clean(remedy)))?;
             }
         }
     }

@@ -70,7 +70,12 @@ impl Client {
         self.call(Method::DELETE, path, &()).await
     }
 
-    async fn call<B: Serialize, T: DeserializeOwned>(&self, method: Method, path: &str, body: &B) -> Result<T, Error> {
+    async fn call<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &B,
+    ) -> Result<T, Error> {
         let bytes = whole(self.request(method, path, body).await?).await?;
         serde_json::from_slice(&bytes).map_err(|error| unexpected(&error))
     }
@@ -140,9 +145,15 @@ impl Client {
         Ok(TokioIo::new(upgraded))
     }
 
-    async fn request<B: Serialize>(&self, method: Method, path: &str, body: &B) -> Result<Response<Incoming>, Error> {
+    async fn request<B: Serialize>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &B,
+    ) -> Result<Response<Incoming>, Error> {
         let has_body = method == Method::POST;
-        let body = if has_body { serde_json::to_vec(body).map_err(|error| unexpected(&error))? } else { Vec::new() };
+        let body =
+            if has_body { serde_json::to_vec(body).map_err(|error| unexpected(&error))? } else { Vec::new() };
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -195,7 +206,10 @@ async fn refused(response: Response<Incoming>) -> Error {
     let status = response.status();
     match whole(response).await {
         Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|_| {
-            Error::new(ErrorKind::Internal, format!("the daemon answered {status}: {}", String::from_utf8_lossy(&bytes)))
+            Error::new(
+                ErrorKind::Internal,
+                format!("the daemon answered {status}: {}", String::from_utf8_lossy(&bytes)),
+            )
         }),
         Err(error) => error,
     }

@@ -20,7 +20,8 @@ impl Directories {
             };
         }
         let state = xdg("XDG_STATE_HOME", ".local/state").join("witvirt");
-        let run = absolute("XDG_RUNTIME_DIR").map_or_else(|| state.join("run"), |directory| directory.join("witvirt"));
+        let run = absolute("XDG_RUNTIME_DIR")
+            .map_or_else(|| state.join("run"), |directory| directory.join("witvirt"));
         Self { state, run, cache: xdg("XDG_CACHE_HOME", ".cache").join("witvirt") }
     }
 }
@@ -39,6 +40,7 @@ pub fn find_config() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("WITVIRT_CONFIG") {
         return Some(named.into());
     }
-    let candidates = [xdg("XDG_CONFIG_HOME", ".config").join("witvirt/witvirt.toml"), "/etc/witvirt/witvirt.toml".into()];
+    let candidates =
+        [xdg("XDG_CONFIG_HOME", ".config").join("witvirt/witvirt.toml"), "/etc/witvirt/witvirt.toml".into()];
     candidates.into_iter().find(|path| path.exists())
 }

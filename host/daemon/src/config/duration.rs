@@ -68,7 +68,9 @@ mod tests {
 
     #[test]
     fn reads_units_and_refuses_the_rest() {
-        for (text, milliseconds) in [("250ms", 250), ("2s", 2_000), (" 5 min", 300_000), ("1h", 3_600_000), ("7d", 604_800_000)] {
+        for (text, milliseconds) in
+            [("250ms", 250), ("2s", 2_000), (" 5 min", 300_000), ("1h", 3_600_000), ("7d", 604_800_000)]
+        {
             assert_eq!(text.parse(), Ok(Span(Duration::from_millis(milliseconds))), "{text}");
         }
         for bad in ["", "2", "s", "-1s", "1.5s", "2 weeks", "999999999999999999d"] {

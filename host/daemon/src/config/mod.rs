@@ -29,6 +29,9 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// Where sockets of running machines are.
     pub run_directory: PathBuf,
+    /// Where is kept what was measured of the host: the state directory of a daemon, also for a process that hosts one
+    /// machine alone.
+    pub host_directory: PathBuf,
     /// Where compiled plugins are kept.
     pub cache_directory: PathBuf,
     /// The plugins, in order.
@@ -125,7 +128,8 @@ impl Config {
     /// Every mistake in it, with lines; or that it cannot be read.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let path = std::path::absolute(path).with_context(|| format!("config path {}", path.display()))?;
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read the config {}", path.display()))?;
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read the config {}", path.display()))?;
         Ok(Self::parse(&path, &text)?)
     }
 
@@ -149,7 +153,8 @@ impl Config {
         if self.store_directory == self.state_directory.join("images") {
             self.store_directory = directory.join("images");
         }
-        self.state_directory = directory;
+        self.state_directory.clone_from(&directory);
+        self.host_directory = directory;
     }
 
     /// Keeps sockets elsewhere, the daemon's own too where it was beside the machines'.

@@ -30,7 +30,8 @@ pub(super) fn resolve(path: &Path, document: Document<ConfigFile>) -> Result<Con
 /// Applies the defaults. `base` is what relative paths are relative to.
 pub(super) fn defaults(file: ConfigFile, base: &Path) -> Config {
     let standard = Directories::of_user();
-    let place = |given: Option<PathBuf>, otherwise: PathBuf| given.map_or(otherwise, |path| normal(&base.join(path)));
+    let place =
+        |given: Option<PathBuf>, otherwise: PathBuf| given.map_or(otherwise, |path| normal(&base.join(path)));
     let state = place(file.state_directory.clone(), standard.state);
     let run = place(file.run_directory.clone(), standard.run);
     let limits = with_limits(Limits::default(), &file.engine.limits);
@@ -41,10 +42,18 @@ pub(super) fn defaults(file: ConfigFile, base: &Path) -> Config {
         pipelines,
         plugins: file.plugin.into_iter().map(|plugin| entry(plugin, base, limits)).collect(),
         store_directory: place(file.store.directory.clone(), state.join("images")),
-        allowed_directories: file.store.allowed_directories.iter().map(|path| normal(&base.join(path))).collect(),
+        allowed_directories: file
+            .store
+            .allowed_directories
+            .iter()
+            .map(|path| normal(&base.join(path)))
+            .collect(),
         hypervisor: Hypervisor {
             driver: file.hypervisor.driver,
-            binary: file.hypervisor.binary.map_or_else(|| "qemu-system-x86_64".into(), |binary| program(binary, base)),
+            binary: file
+                .hypervisor
+                .binary
+                .map_or_else(|| "qemu-system-x86_64".into(), |binary| program(binary, base)),
             swtpm: file.hypervisor.swtpm.map_or_else(|| "swtpm".into(), |swtpm| program(swtpm, base)),
             accel: file.hypervisor.accel,
             user: file.hypervisor.user.unwrap_or_else(|| "nobody".to_owned()),
@@ -52,7 +61,10 @@ pub(super) fn defaults(file: ConfigFile, base: &Path) -> Config {
             vnc_addresses: file.hypervisor.vnc_addresses,
         },
         console: Console { log_size: file.console.log_size.map_or(4 << 20, |size| size.get()) },
-        network: Network { user: file.network.user.unwrap_or(true), public_forwards: file.network.public_forwards },
+        network: Network {
+            user: file.network.user.unwrap_or(true),
+            public_forwards: file.network.public_forwards,
+        },
         api: Api {
             socket: place(file.api.socket, run.join("witvirt.sock")),
             socket_mode: file.api.socket_mode.as_deref().and_then(octal).unwrap_or(0o660),
@@ -63,6 +75,7 @@ pub(super) fn defaults(file: ConfigFile, base: &Path) -> Config {
             read_gids: file.api.read_gids,
             others: file.api.others,
         },
+        host_directory: state.clone(),
         state_directory: state,
         run_directory: run,
     }
@@ -154,12 +167,17 @@ fn check_plugins(document: &Document<ConfigFile>, problems: &mut Vec<Problem>) {
         let position = index.to_string();
         let span = |key: &str| document.span(&["plugin", &position, key]);
         if let Some(first) = first_of.insert(plugin.name.as_str(), index) {
-            let message = format!("plugins {} and {} are both named \"{}\"", first + 1, index + 1, plugin.name);
+            let message =
+                format!("plugins {} and {} are both named \"{}\"", first + 1, index + 1, plugin.name);
             problems.push(Problem::at(span("name"), message).help("each name is used once"));
         }
         if plugin.sha256.is_none() && document.value.trust.mode == TrustMode::RequireDigest {
-            let message = format!("plugin \"{}\" has no sha256, and [trust] mode is \"require-digest\"", plugin.name);
-            let help = format!("add sha256 = \"...\" (`sha256sum {}`), or set mode = \"permit\"", plugin.file.display());
+            let message =
+                format!("plugin \"{}\" has no sha256, and [trust] mode is \"require-digest\"", plugin.name);
+            let help = format!(
+                "add sha256 = \"...\" (`sha256sum {}`), or set mode = \"permit\"",
+                plugin.file.display()
+            );
             problems.push(Problem::at(span("name"), message).help(help));
         }
         for (key, given) in [
@@ -167,7 +185,10 @@ fn check_plugins(document: &Document<ConfigFile>, problems: &mut Vec<Problem>) {
             ("mode", plugin.mode != Default::default()),
         ] {
             if given && plugin.kind != PluginKind::DevicePolicy {
-                let message = format!("{key} is for plugins of kind \"device-policy\", and \"{}\" is none", plugin.name);
+                let message = format!(
+                    "{key} is for plugins of kind \"device-policy\", and \"{}\" is none",
+                    plugin.name
+                );
                 problems.push(Problem::at(span(key), message).help(format!("remove {key}")));
             }
         }
@@ -215,7 +236,10 @@ fn check_values(document: &Document<ConfigFile>, problems: &mut Vec<Problem>) {
     let file = &document.value;
     if file.api.socket_mode.as_deref().is_some_and(|mode| octal(mode).is_none()) {
         let span = document.span(&["api", "socket-mode"]);
-        problems.push(Problem::at(span, "api.socket-mode is no octal mode up to \"0777\"").help("use a text like \"0660\""));
+        problems.push(
+            Problem::at(span, "api.socket-mode is no octal mode up to \"0777\"")
+                .help("use a text like \"0660\""),
+        );
     }
     for (index, argument) in file.hypervisor.allow_arguments.iter().enumerate() {
         if !argument.starts_with('-') || argument.contains(char::is_whitespace) {

@@ -81,13 +81,15 @@ impl<'s> Walk<'s> {
         let Some(number) = integer(value.get_ref()) else { return };
         let bound = |key| schema.get(key).and_then(Value::as_i64).map(i128::from);
         let (minimum, maximum) = (bound("minimum"), bound("maximum"));
-        if minimum.is_some_and(|minimum| number < minimum) || maximum.is_some_and(|maximum| number > maximum) {
+        if minimum.is_some_and(|minimum| number < minimum) || maximum.is_some_and(|maximum| number > maximum)
+        {
             let range = match (minimum, maximum) {
                 (Some(low), Some(high)) => format!("from {low} to {high}"),
                 (Some(low), None) => format!("of at least {low}"),
                 (_, high) => format!("of at most {}", high.unwrap_or_default()),
             };
-            self.problems.push(Problem::at(value.span(), format!("{path} takes a number {range}, not {number}")));
+            self.problems
+                .push(Problem::at(value.span(), format!("{path} takes a number {range}, not {number}")));
         }
     }
 
@@ -95,7 +97,8 @@ impl<'s> Walk<'s> {
         let none = Map::new();
         let properties = schema.get("properties").and_then(Value::as_object);
         // A map whose keys have a form of their own: the form is left to serde, the values are looked at.
-        let by_pattern = schema.get("patternProperties").and_then(Value::as_object).and_then(|map| map.values().next());
+        let by_pattern =
+            schema.get("patternProperties").and_then(Value::as_object).and_then(|map| map.values().next());
         let additional = by_pattern.or(schema.get("additionalProperties"));
         for (key, value) in table.iter() {
             let inner = join(path, key.get_ref());
@@ -109,7 +112,9 @@ impl<'s> Walk<'s> {
                 self.value(schema, value, &inner);
             }
         }
-        for key in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        for key in
+            schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+        {
             if !table.contains_key(key) {
                 let message = format!("the key \"{key}\" is missing{}", place(path));
                 let problem = Problem::at(span.clone(), message);
@@ -122,7 +127,8 @@ impl<'s> Walk<'s> {
     }
 
     fn one_of(&mut self, several: &[&'s Value], value: &Spanned<DeValue<'_>>, path: &str) {
-        let fitting: Vec<&'s Value> = several.iter().copied().filter(|one| allows(one, value.get_ref())).collect();
+        let fitting: Vec<&'s Value> =
+            several.iter().copied().filter(|one| allows(one, value.get_ref())).collect();
         if fitting.is_empty() {
             return self.wrong_type(several, value, path);
         }
@@ -140,10 +146,18 @@ impl<'s> Walk<'s> {
     }
 
     /// A table that is one of several: a variant of an enum, named by its only key.
-    fn variant(&mut self, several: &[&'s Value], table: &DeTable<'_>, value: &Spanned<DeValue<'_>>, path: &str) {
+    fn variant(
+        &mut self,
+        several: &[&'s Value],
+        table: &DeTable<'_>,
+        value: &Spanned<DeValue<'_>>,
+        path: &str,
+    ) {
         let named = |one: &Value| {
             let properties = one.get("properties").and_then(Value::as_object);
-            properties.is_some_and(|properties| table.keys().any(|key| properties.contains_key(key.get_ref().as_ref())))
+            properties.is_some_and(|properties| {
+                table.keys().any(|key| properties.contains_key(key.get_ref().as_ref()))
+            })
         };
         if let Some(one) = several.iter().copied().find(|one| named(one)) {
             return self.table(one, table, &value.span(), path);
@@ -188,7 +202,9 @@ fn words(schema: &Value) -> Vec<&str> {
 fn types(schema: &Value) -> Vec<&str> {
     match schema.get("type") {
         Some(Value::String(one)) => vec![one],
-        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).filter(|one| *one != "null").collect(),
+        Some(Value::Array(several)) => {
+            several.iter().filter_map(Value::as_str).filter(|one| *one != "null").collect()
+        }
         _ if schema.get("const").or(schema.get("enum")).is_some() => vec!["string"],
         _ => Vec::new(),
     }

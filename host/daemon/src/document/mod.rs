@@ -7,8 +7,8 @@ mod check;
 mod problem;
 
 use serde::de::DeserializeOwned;
-use toml::de::{DeTable, DeValue};
 use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 pub use problem::{Problem, Problems};
 
@@ -50,10 +50,14 @@ impl<T> Document<T> {
 ///
 /// # Errors
 /// Every mistake: of syntax (all of them), else of keys, types and values (all of them), else serde's first.
-pub fn read<T: DeserializeOwned + schemars::JsonSchema>(name: &str, text: &str) -> Result<Document<T>, Problems> {
+pub fn read<T: DeserializeOwned + schemars::JsonSchema>(
+    name: &str,
+    text: &str,
+) -> Result<Document<T>, Problems> {
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        let problems = errors.iter().map(|error| Problem::at(error.span().unwrap_or(0..0), error.message())).collect();
+        let problems =
+            errors.iter().map(|error| Problem::at(error.span().unwrap_or(0..0), error.message())).collect();
         return Err(Problems::new(name, text, problems));
     }
     let schema = schemars::schema_for!(T).to_value();
@@ -72,13 +76,18 @@ pub fn read<T: DeserializeOwned + schemars::JsonSchema>(name: &str, text: &str) 
 
 /// `make_owned` leaves nothing borrowed, but keeps the lifetime in the type; this rebuilds it without.
 fn into_static(table: DeTable<'_>) -> DeTable<'static> {
-    table.into_iter().map(|(key, value)| (respan(key, |key| key.into_owned().into()), respan(value, static_value))).collect()
+    table
+        .into_iter()
+        .map(|(key, value)| (respan(key, |key| key.into_owned().into()), respan(value, static_value)))
+        .collect()
 }
 
 fn static_value(value: DeValue<'_>) -> DeValue<'static> {
     match value {
         DeValue::Table(table) => DeValue::Table(into_static(table)),
-        DeValue::Array(array) => DeValue::Array(array.into_iter().map(|item| respan(item, static_value)).collect()),
+        DeValue::Array(array) => {
+            DeValue::Array(array.into_iter().map(|item| respan(item, static_value)).collect())
+        }
         // Scalars keep their place only: nobody asks this copy for their values.
         _ => DeValue::Boolean(true),
     }

@@ -71,7 +71,8 @@ impl Problems {
 
     /// 1-based line and column (in characters) of a byte offset, and the line's text.
     fn locate(&self, offset: usize) -> (usize, usize, &str) {
-        let offset = (0..=offset.min(self.text.len())).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0);
+        let offset =
+            (0..=offset.min(self.text.len())).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0);
         let before = &self.text[..offset];
         let start = before.rfind('\n').map_or(0, |at| at + 1);
         let line = self.text[start..].lines().next().unwrap_or("");

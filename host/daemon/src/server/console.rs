@@ -33,7 +33,8 @@ pub(super) async fn attach(
 ) -> Result<Response, Failure> {
     let asked = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
     if !asked.is_some_and(|protocol| protocol.eq_ignore_ascii_case(CONSOLE_PROTOCOL)) {
-        let message = format!("a console takes the headers Connection: upgrade and Upgrade: {CONSOLE_PROTOCOL}");
+        let message =
+            format!("a console takes the headers Connection: upgrade and Upgrade: {CONSOLE_PROTOCOL}");
         return Err(Error::new(ErrorKind::Invalid, message).into());
     }
     let from = match params.from {
@@ -45,7 +46,9 @@ pub(super) async fn attach(
     tokio::spawn(async move {
         match upgrade.await {
             Ok(stream) => carry(session, TokioIo::new(stream)).await,
-            Err(error) => tracing::debug!(machine = %name, %error, "the console's connection was not upgraded"),
+            Err(error) => {
+                tracing::debug!(machine = %name, %error, "the console's connection was not upgraded")
+            }
         }
     });
     let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, CONSOLE_PROTOCOL)];

@@ -13,7 +13,11 @@ use crate::service::{Service, blocking};
 type Shared = State<Arc<Service>>;
 
 pub(super) async fn version() -> Reply<Version> {
-    json(Version { version: env!("CARGO_PKG_VERSION").to_owned(), api: "v1".to_owned(), pid: std::process::id() })
+    json(Version {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        api: "v1".to_owned(),
+        pid: std::process::id(),
+    })
 }
 
 pub(super) async fn health(State(service): Shared) -> Reply<Health> {

@@ -11,10 +11,10 @@ use witvirt_machine::{MachineDetail, MachineStatus};
 
 use super::peer::Peer;
 use super::reply::{Params, Payload, Reply, Segment, json, lines};
+use crate::api::Empty;
 use crate::api::machine::{
     CreateReply, CreateRequest, EventParams, RemoveParams, StopRequest, WaitParams, WaitReply,
 };
-use crate::api::Empty;
 use crate::service::Service;
 
 type Shared = State<Arc<Service>>;

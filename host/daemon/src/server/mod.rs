@@ -98,7 +98,11 @@ async fn connection(stream: UnixStream, peer: Peer, router: Router) {
     let answer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         let mut router = router.clone();
-        async move { Ok::<_, Infallible>(router.call(request.map(Body::new)).await.unwrap_or_else(|never| match never {})) }
+        async move {
+            Ok::<_, Infallible>(
+                router.call(request.map(Body::new)).await.unwrap_or_else(|never| match never {}),
+            )
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -118,7 +122,10 @@ fn router(service: Arc<Service>) -> Router {
     }
     router
         .fallback(async |request: Request<Body>| {
-            reply::Failure(Error::new(ErrorKind::NotFound, format!("there is nothing at {}", request.uri().path())))
+            reply::Failure(Error::new(
+                ErrorKind::NotFound,
+                format!("there is nothing at {}", request.uri().path()),
+            ))
         })
         .method_not_allowed_fallback(async |request: Request<Body>| {
             let message = format!("{} has no method {}", request.uri().path(), request.method());

@@ -11,8 +11,7 @@ pub fn notify(state: &str) {
         Some(name) => SocketAddr::from_abstract_name(name),
         None => SocketAddr::from_pathname(&address),
     };
-    let sent = target
-        .and_then(|target| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &target));
+    let sent = target.and_then(|target| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &target));
     if let Err(error) = sent {
         tracing::warn!(%error, "cannot tell the service manager {state}");
     }

@@ -23,10 +23,13 @@ pub(super) fn document(routes: &[Route]) -> Value {
     }
     let error = generator.subschema_for::<Error>();
     let mut responses = Map::new();
-    responses.insert("Error".into(), json!({
-        "description": "the request failed; `kind` decides the status",
-        "content": { "application/json": { "schema": error } },
-    }));
+    responses.insert(
+        "Error".into(),
+        json!({
+            "description": "the request failed; `kind` decides the status",
+            "content": { "application/json": { "schema": error } },
+        }),
+    );
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -60,7 +63,8 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     }
     if let Some(body) = route.body {
         let schema = body(generator);
-        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+        operation["requestBody"] =
+            json!({ "required": true, "content": { "application/json": { "schema": schema } } });
     }
     operation
 }
@@ -75,7 +79,8 @@ fn path_parameters(path: &str) -> Vec<Value> {
 /// One parameter for each property of the schema.
 fn query_parameters(query: super::route::SchemaOf, generator: &mut SchemaGenerator) -> Vec<Value> {
     let schema = query(generator).to_value();
-    let schema = match schema.get("$ref").and_then(Value::as_str).and_then(|target| target.rsplit('/').next()) {
+    let schema = match schema.get("$ref").and_then(Value::as_str).and_then(|target| target.rsplit('/').next())
+    {
         Some(name) => generator.definitions_mut().remove(name).unwrap_or_default(),
         None => schema,
     };
@@ -92,9 +97,10 @@ fn query_parameters(query: super::route::SchemaOf, generator: &mut SchemaGenerat
 
 fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let (status, answer) = match route.answer {
-        Answer::Json(schema) => {
-            ("200", json!({ "description": "done", "content": { "application/json": { "schema": schema(generator) } } }))
-        }
+        Answer::Json(schema) => (
+            "200",
+            json!({ "description": "done", "content": { "application/json": { "schema": schema(generator) } } }),
+        ),
         Answer::Lines(schema) => (
             "200",
             json!({

@@ -46,7 +46,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Payload<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
         let bytes = axum::body::to_bytes(request.into_body(), LARGEST_BODY).await.map_err(|error| {
-            let message = format!("the request's body could not be read, or is larger than {LARGEST_BODY} bytes");
+            let message =
+                format!("the request's body could not be read, or is larger than {LARGEST_BODY} bytes");
             Error::caused(ErrorKind::TooLarge, message, &error)
         })?;
         let text = if bytes.is_empty() { b"{}".as_slice() } else { &bytes };
@@ -77,7 +78,8 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let path = Path::<T>::from_request_parts(parts, state).await;
-        path.map(|Path(value)| Self(value)).map_err(|error| Error::new(ErrorKind::Invalid, error.body_text()).into())
+        path.map(|Path(value)| Self(value))
+            .map_err(|error| Error::new(ErrorKind::Invalid, error.body_text()).into())
     }
 }
 

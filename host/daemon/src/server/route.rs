@@ -169,7 +169,9 @@ async fn guard(needed: Role, unbounded: bool, request: Request, next: Next) -> R
     }
     match tokio::time::timeout(TIMEOUT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Failure(Error::new(ErrorKind::Timeout, format!("no answer after {TIMEOUT:?}"))).into_response(),
+        Err(_) => {
+            Failure(Error::new(ErrorKind::Timeout, format!("no answer after {TIMEOUT:?}"))).into_response()
+        }
     }
 }
 

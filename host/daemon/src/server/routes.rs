@@ -6,7 +6,8 @@ use crate::api::document::{Conversion, ConvertRequest};
 use crate::api::host::{Check, Health, HostInfo, Version};
 use crate::api::image::{CheckReport, Image, ImportReply, ImportRequest};
 use crate::api::machine::{
-    ConsoleParams, CreateReply, CreateRequest, EventParams, LogParams, RemoveParams, StopRequest, WaitParams, WaitReply,
+    ConsoleParams, CreateReply, CreateRequest, EventParams, LogParams, RemoveParams, StopRequest, WaitParams,
+    WaitReply,
 };
 use crate::api::plugin::{Plugin, Reload};
 use crate::api::{Empty, Progress};
@@ -23,52 +24,99 @@ pub(super) fn all() -> Vec<Route> {
 
 fn daemon() -> Vec<Route> {
     vec![
-        Route::get("/v1/version", "version", "Which daemon this is.", host::version).role(Role::None).json::<Version>(),
-        Route::get("/v1/health", "health", "Whether the daemon does its work.", host::health).json::<Health>(),
-        Route::get("/v1/openapi.json", "openapi", "This document.", host::openapi).json::<serde_json::Value>(),
+        Route::get("/v1/version", "version", "Which daemon this is.", host::version)
+            .role(Role::None)
+            .json::<Version>(),
+        Route::get("/v1/health", "health", "Whether the daemon does its work.", host::health)
+            .json::<Health>(),
+        Route::get("/v1/openapi.json", "openapi", "This document.", host::openapi)
+            .json::<serde_json::Value>(),
         Route::get("/v1/host", "hostInfo", "What machines have to share.", host::info).json::<HostInfo>(),
-        Route::get("/v1/host/check", "hostCheck", "Whether machines can run here, and how well.", host::check)
-            .json::<Vec<Check>>(),
-        Route::post("/v1/domain/convert", "convert", "Take a document through a pipeline and keep each stage.", host::convert)
-            .role(Role::Read)
-            .body::<ConvertRequest>()
-            .json::<Conversion>(),
-        Route::get("/v1/plugins", "listPlugins", "The plugins that serve.", host::plugins).json::<Vec<Plugin>>(),
-        Route::post("/v1/plugins/reload", "reloadPlugins", "Read the config and load the plugins again.", host::reload)
-            .json::<Reload>(),
+        Route::get(
+            "/v1/host/check",
+            "hostCheck",
+            "Whether machines can run here, and how well.",
+            host::check,
+        )
+        .json::<Vec<Check>>(),
+        Route::post(
+            "/v1/domain/convert",
+            "convert",
+            "Take a document through a pipeline and keep each stage.",
+            host::convert,
+        )
+        .role(Role::Read)
+        .body::<ConvertRequest>()
+        .json::<Conversion>(),
+        Route::get("/v1/plugins", "listPlugins", "The plugins that serve.", host::plugins)
+            .json::<Vec<Plugin>>(),
+        Route::post(
+            "/v1/plugins/reload",
+            "reloadPlugins",
+            "Read the config and load the plugins again.",
+            host::reload,
+        )
+        .json::<Reload>(),
         Route::get("/v1/plugins/{name}", "inspectPlugin", "One plugin.", host::plugin).json::<Plugin>(),
     ]
 }
 
 fn machines() -> Vec<Route> {
     vec![
-        Route::get("/v1/machines", "listMachines", "All machines.", machines::list).json::<Vec<MachineStatus>>(),
-        Route::post("/v1/machines", "createMachine", "Define a machine from a spec or a document.", machines::create)
-            .body::<CreateRequest>()
-            .json::<CreateReply>()
-            .unbounded(),
+        Route::get("/v1/machines", "listMachines", "All machines.", machines::list)
+            .json::<Vec<MachineStatus>>(),
+        Route::post(
+            "/v1/machines",
+            "createMachine",
+            "Define a machine from a spec or a document.",
+            machines::create,
+        )
+        .body::<CreateRequest>()
+        .json::<CreateReply>()
+        .unbounded(),
         Route::get("/v1/machines/{name}", "inspectMachine", "All of a machine.", machines::inspect)
             .json::<MachineDetail>(),
-        Route::delete("/v1/machines/{name}", "removeMachine", "Remove a machine with its own disks.", machines::remove)
-            .query::<RemoveParams>()
-            .json::<Empty>()
-            .unbounded(),
+        Route::delete(
+            "/v1/machines/{name}",
+            "removeMachine",
+            "Remove a machine with its own disks.",
+            machines::remove,
+        )
+        .query::<RemoveParams>()
+        .json::<Empty>()
+        .unbounded(),
         Route::post("/v1/machines/{name}/start", "startMachine", "Start it.", machines::start)
             .json::<CreateReply>()
             .unbounded(),
-        Route::post("/v1/machines/{name}/stop", "stopMachine", "Ask the guest to power off, then pull the plug.", machines::stop)
-            .body::<StopRequest>()
-            .json::<MachineStatus>()
-            .unbounded(),
-        Route::post("/v1/machines/{name}/restart", "restartMachine", "Stop it and start it again.", machines::restart)
-            .body::<StopRequest>()
-            .json::<MachineStatus>()
-            .unbounded(),
+        Route::post(
+            "/v1/machines/{name}/stop",
+            "stopMachine",
+            "Ask the guest to power off, then pull the plug.",
+            machines::stop,
+        )
+        .body::<StopRequest>()
+        .json::<MachineStatus>()
+        .unbounded(),
+        Route::post(
+            "/v1/machines/{name}/restart",
+            "restartMachine",
+            "Stop it and start it again.",
+            machines::restart,
+        )
+        .body::<StopRequest>()
+        .json::<MachineStatus>()
+        .unbounded(),
         Route::post("/v1/machines/{name}/pause", "pauseMachine", "Stop the virtual CPUs.", machines::pause)
             .json::<MachineStatus>(),
-        Route::post("/v1/machines/{name}/resume", "resumeMachine", "Run the virtual CPUs again.", machines::resume)
+        Route::post(
+            "/v1/machines/{name}/resume",
+            "resumeMachine",
+            "Run the virtual CPUs again.",
+            machines::resume,
+        )
+        .json::<MachineStatus>(),
+        Route::post("/v1/machines/{name}/kill", "killMachine", "Pull the plug.", machines::kill)
             .json::<MachineStatus>(),
-        Route::post("/v1/machines/{name}/kill", "killMachine", "Pull the plug.", machines::kill).json::<MachineStatus>(),
         Route::get("/v1/machines/{name}/wait", "waitMachine", "Wait for a condition.", machines::wait)
             .query::<WaitParams>()
             .json::<WaitReply>()
@@ -77,9 +125,14 @@ fn machines() -> Vec<Route> {
             .role(Role::Full)
             .query::<ConsoleParams>()
             .answer(Answer::Upgrade),
-        Route::get("/v1/machines/{name}/logs", "machineLogs", "What it printed on its console.", console::logs)
-            .query::<LogParams>()
-            .answer(Answer::Bytes),
+        Route::get(
+            "/v1/machines/{name}/logs",
+            "machineLogs",
+            "What it printed on its console.",
+            console::logs,
+        )
+        .query::<LogParams>()
+        .answer(Answer::Bytes),
         Route::get("/v1/events", "events", "What happens to machines, from now on.", machines::events)
             .query::<EventParams>()
             .lines::<MachineEvent>(),
@@ -89,14 +142,24 @@ fn machines() -> Vec<Route> {
 fn images() -> Vec<Route> {
     vec![
         Route::get("/v1/images", "listImages", "All images.", images::list).json::<Vec<Image>>(),
-        Route::post("/v1/images", "importImage", "Copy an image file of this host into the store.", images::import)
-            .body::<ImportRequest>()
-            .lines::<Progress<ImportReply>>(),
+        Route::post(
+            "/v1/images",
+            "importImage",
+            "Copy an image file of this host into the store.",
+            images::import,
+        )
+        .body::<ImportRequest>()
+        .lines::<Progress<ImportReply>>(),
         Route::get("/v1/images/{name}", "inspectImage", "One image, by name or digest.", images::inspect)
             .json::<Image>(),
-        Route::delete("/v1/images/{name}", "removeImage", "Remove a name, and the image with its last one.", images::remove)
-            .query::<RemoveParams>()
-            .json::<Empty>(),
+        Route::delete(
+            "/v1/images/{name}",
+            "removeImage",
+            "Remove a name, and the image with its last one.",
+            images::remove,
+        )
+        .query::<RemoveParams>()
+        .json::<Empty>(),
         Route::post("/v1/images/{name}/check", "checkImage", "Hash an image again.", images::check)
             .lines::<Progress<CheckReport>>(),
     ]

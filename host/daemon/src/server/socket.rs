@@ -29,7 +29,8 @@ impl Socket {
     /// When another daemon holds it, or the place cannot be used.
     pub fn bind(api: &Api) -> anyhow::Result<Self> {
         let path = &api.socket;
-        let directory = path.parent().with_context(|| format!("{} is no path for a socket", path.display()))?;
+        let directory =
+            path.parent().with_context(|| format!("{} is no path for a socket", path.display()))?;
         std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let lock = lock(path)?;
         if std::fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
@@ -40,9 +41,11 @@ impl Socket {
             bail!("{} is too long for a socket: set a shorter [api] socket", path.display());
         }
         let _ = std::fs::remove_file(&fresh);
-        let listener = UnixListener::bind(&fresh).with_context(|| format!("cannot bind {}", path.display()))?;
-        let placed = set_owner(&fresh, api)
-            .and_then(|()| std::fs::rename(&fresh, path).with_context(|| format!("cannot place {}", path.display())));
+        let listener =
+            UnixListener::bind(&fresh).with_context(|| format!("cannot bind {}", path.display()))?;
+        let placed = set_owner(&fresh, api).and_then(|()| {
+            std::fs::rename(&fresh, path).with_context(|| format!("cannot place {}", path.display()))
+        });
         if let Err(error) = placed {
             let _ = std::fs::remove_file(&fresh);
             return Err(error);
@@ -78,7 +81,8 @@ fn lock(path: &Path) -> anyhow::Result<File> {
 
 fn set_owner(path: &Path, api: &Api) -> anyhow::Result<()> {
     if let Some(group) = &api.socket_group {
-        let gid = crate::accounts::group(group).context("[api] socket-group: make the group (groupadd) or correct the name")?;
+        let gid = crate::accounts::group(group)
+            .context("[api] socket-group: make the group (groupadd) or correct the name")?;
         std::os::unix::fs::chown(path, None, Some(gid))
             .with_context(|| format!("cannot give {} to group {group}", path.display()))?;
     }

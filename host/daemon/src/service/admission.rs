@@ -46,7 +46,12 @@ pub struct Admitted {
 ///
 /// # Errors
 /// [`ErrorKind::Refused`] with who refused and why.
-pub fn admit(judges: &[Judge], rules: &Rules, spec: MachineSpec, request: &Review) -> Result<Admitted, Error> {
+pub fn admit(
+    judges: &[Judge],
+    rules: &Rules,
+    spec: MachineSpec,
+    request: &Review,
+) -> Result<Admitted, Error> {
     let mut admitted = Admitted { spec, warnings: Vec::new() };
     for judge in judges {
         let mut review = request.clone();
@@ -55,7 +60,10 @@ pub fn admit(judges: &[Judge], rules: &Rules, spec: MachineSpec, request: &Revie
     }
     let problems: Vec<String> = admitted.spec.validate().iter().map(ToString::to_string).collect();
     if !problems.is_empty() {
-        return Err(Error::new(ErrorKind::Invalid, format!("machine {}: {}", admitted.spec.name, problems.join("; "))));
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("machine {}: {}", admitted.spec.name, problems.join("; ")),
+        ));
     }
     rules.apply(&admitted.spec)?;
     Ok(admitted)
@@ -73,19 +81,24 @@ fn ask(judge: &Judge, review: &Review, admitted: &mut Admitted) -> Result<(), Er
                 return Ok(());
             }
             return Err(Error::new(ErrorKind::Refused, format!("machine {}: {error}", admitted.spec.name))
-                .hint(format!("a policy that fails refuses, unless [[plugin]] {plugin} has on-failure = \"allow\"")));
+                .hint(format!(
+                    "a policy that fails refuses, unless [[plugin]] {plugin} has on-failure = \"allow\""
+                )));
         }
     };
     for (key, value) in &decision.annotations {
         tracing::info!(target: "audit", review = review.id, plugin, version, key, value, "annotation");
     }
-    admitted.warnings.extend(decision.warnings.iter().map(|warning| format!("policy {plugin} {version}: {warning}")));
+    admitted
+        .warnings
+        .extend(decision.warnings.iter().map(|warning| format!("policy {plugin} {version}: {warning}")));
     match decision.verdict {
         Verdict::Allow => audit(judge, review, "allow", ""),
         Verdict::Deny(reason) => {
             audit(judge, review, "deny", &reason);
             if !monitor {
-                let message = format!("policy {plugin} {version} refuses machine {}: {reason}", admitted.spec.name);
+                let message =
+                    format!("policy {plugin} {version} refuses machine {}: {reason}", admitted.spec.name);
                 return Err(Error::new(ErrorKind::Refused, message));
             }
         }
@@ -138,7 +151,8 @@ fn audit(judge: &Judge, review: &Review, verdict: &str, reason: &str) {
 }
 
 fn to_json(spec: &MachineSpec) -> Result<Value, Error> {
-    serde_json::to_value(spec).map_err(|error| Error::caused(ErrorKind::Internal, "cannot write the machine", &error))
+    serde_json::to_value(spec)
+        .map_err(|error| Error::caused(ErrorKind::Internal, "cannot write the machine", &error))
 }
 
 /// What differs between two JSON values ("memory: 1024 -> 512"), at most [`SHOWN_CHANGES`] and a count of the rest.
@@ -156,11 +170,17 @@ fn changes(before: &Value, after: &Value) -> Vec<String> {
 fn compare(path: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
     match (before, after) {
         (Value::Object(old), Value::Object(new)) => {
-            let mut keys: Vec<&String> = old.keys().chain(new.keys().filter(|key| !old.contains_key(*key))).collect();
+            let mut keys: Vec<&String> =
+                old.keys().chain(new.keys().filter(|key| !old.contains_key(*key))).collect();
             keys.sort();
             for key in keys {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                compare(&path, old.get(key).unwrap_or(&Value::Null), new.get(key).unwrap_or(&Value::Null), found);
+                compare(
+                    &path,
+                    old.get(key).unwrap_or(&Value::Null),
+                    new.get(key).unwrap_or(&Value::Null),
+                    found,
+                );
             }
         }
         (Value::Array(old), Value::Array(new)) => {
@@ -179,18 +199,26 @@ fn brief(value: &Value) -> String {
         Value::Null => "none".to_owned(),
         other => {
             let text = other.to_string();
-            if text.chars().count() > 60 { format!("{}...", text.chars().take(57).collect::<String>()) } else { text }
+            if text.chars().count() > 60 {
+                format!("{}...", text.chars().take(57).collect::<String>())
+            } else {
+                text
+            }
         }
     }
 }
 
 impl Rules {
     fn apply(&self, spec: &MachineSpec) -> Result<(), Error> {
-        let refused = |message: String| Error::new(ErrorKind::Refused, format!("machine {}: {message}", spec.name));
+        let refused =
+            |message: String| Error::new(ErrorKind::Refused, format!("machine {}: {message}", spec.name));
         for option in spec.qemu_arguments.iter().filter(|argument| argument.starts_with('-')) {
             if !self.allow_arguments.contains(option) {
-                return Err(refused(format!("qemu-arguments: the option {} is not allowed", option.escape_debug()))
-                    .hint("the operator can name it in [hypervisor] allow-arguments"));
+                return Err(refused(format!(
+                    "qemu-arguments: the option {} is not allowed",
+                    option.escape_debug()
+                ))
+                .hint("the operator can name it in [hypervisor] allow-arguments"));
             }
         }
         if spec.qemu_arguments.first().is_some_and(|first| !first.starts_with('-')) {
@@ -204,8 +232,11 @@ impl Rules {
             if let Some(open) = interface.forwards.iter().find(|forward| !forward.address.is_loopback())
                 && !self.network.public_forwards
             {
-                return Err(refused(format!("interfaces[{index}]: a forward may not listen on {}", open.address))
-                    .hint("use a loopback address, or let the operator set [network] public-forwards = true"));
+                return Err(refused(format!(
+                    "interfaces[{index}]: a forward may not listen on {}",
+                    open.address
+                ))
+                .hint("use a loopback address, or let the operator set [network] public-forwards = true"));
             }
         }
         Ok(())

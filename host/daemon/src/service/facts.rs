@@ -22,8 +22,10 @@ pub struct HostFacts {
 impl HostFacts {
     /// Asks the kernel.
     pub fn read() -> Self {
-        let kernel = |name| std::fs::read_to_string(Path::new("/proc/sys/kernel").join(name)).unwrap_or_default();
-        let cpus = std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
+        let kernel =
+            |name| std::fs::read_to_string(Path::new("/proc/sys/kernel").join(name)).unwrap_or_default();
+        let cpus = std::thread::available_parallelism()
+            .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
         Self {
             hostname: kernel("hostname").trim().to_owned(),
             kernel: kernel("osrelease").trim().to_owned(),
@@ -54,7 +56,8 @@ impl HostFacts {
 
 fn memory() -> u64 {
     let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text)).unwrap_or(0);
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    let group =
+        std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
     group.map_or(machine, |limit: u64| limit.min(machine))
 }
 

@@ -41,7 +41,9 @@ impl From<witvirt_machine::Error> for Error {
         let told = Self::new(kind, chain(&error));
         match error.kind {
             Machine::NotFound => told.hint("`witvirt ps` lists the machines"),
-            Machine::Exists => told.hint("choose another with --name, or remove that machine with `witvirt rm`"),
+            Machine::Exists => {
+                told.hint("choose another with --name, or remove that machine with `witvirt rm`")
+            }
             _ => told,
         }
     }

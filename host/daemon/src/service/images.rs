@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use witvirt_core::Name;
 use witvirt_disk::{
-    Access, AllowedDirs, ImageRecord, ImageState, ImageSummary, ImportRequest as DiskImport, SourceFile, SourceRecord,
+    Access, AllowedDirs, ImageRecord, ImageState, ImageSummary, ImportRequest as DiskImport, SourceFile,
+    SourceRecord,
 };
 
 use super::{Service, blocking};
@@ -54,7 +55,8 @@ impl Service {
         let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
         let is_it = |named: &str| {
             let digits = named.strip_prefix("sha256:").unwrap_or(named);
-            names.iter().any(|name| name == named) || (digits.len() >= 12 && image.digest.hex().starts_with(digits))
+            names.iter().any(|name| name == named)
+                || (digits.len() >= 12 && image.digest.hex().starts_with(digits))
         };
         let mut users = Vec::new();
         for status in self.machines().list() {
@@ -72,7 +74,11 @@ impl Service {
     }
 
     /// Copies an image file into the store. `anywhere`: the caller could read every file of this host anyway.
-    pub fn import(self: &Arc<Self>, request: ImportRequest, anywhere: bool) -> mpsc::Receiver<Progress<ImportReply>> {
+    pub fn import(
+        self: &Arc<Self>,
+        request: ImportRequest,
+        anywhere: bool,
+    ) -> mpsc::Receiver<Progress<ImportReply>> {
         let service = Arc::clone(self);
         with_progress("import", move |progress| {
             let path = PathBuf::from(&request.path);
@@ -122,10 +128,14 @@ impl Service {
 /// When nothing usable is left of it.
 pub fn name_of(path: &std::path::Path) -> Result<Name, Error> {
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let usable: String =
-        stem.chars().map(|c| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '-' }).take(63).collect();
+    let usable: String = stem
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '-' })
+        .take(63)
+        .collect();
     Name::new(usable.trim_matches(|c: char| !c.is_ascii_alphanumeric())).map_err(|_| {
-        Error::new(ErrorKind::Invalid, format!("no name can be made of {}", path.display())).hint("give one with --name")
+        Error::new(ErrorKind::Invalid, format!("no name can be made of {}", path.display()))
+            .hint("give one with --name")
     })
 }
 
@@ -157,7 +167,9 @@ pub(crate) fn with_progress<T: Send + 'static>(
         let line = match end {
             Ok(Ok(result)) => Progress::Done { result },
             Ok(Err(error)) => Progress::Error { error },
-            Err(error) => Progress::Error { error: Error::caused(ErrorKind::Internal, "the operation broke", &error) },
+            Err(error) => {
+                Progress::Error { error: Error::caused(ErrorKind::Internal, "the operation broke", &error) }
+            }
         };
         let _ = sender.send(line).await;
     });
@@ -181,7 +193,9 @@ fn image(summary: ImageSummary) -> Image {
         allocated: record.as_ref().map_or(0, |record| record.allocated),
         created: record.as_ref().map_or(0, |record| record.created),
         facts: record.as_ref().map(|record| record.facts.clone()).unwrap_or_default(),
-        sources: record.map(|record| std::iter::once(record.source).chain(record.chain).map(source).collect()).unwrap_or_default(),
+        sources: record
+            .map(|record| std::iter::once(record.source).chain(record.chain).map(source).collect())
+            .unwrap_or_default(),
     }
 }
 

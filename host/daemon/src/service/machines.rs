@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::{broadcast, mpsc};
-use witvirt_core::{ByteSize, Name};
 use witvirt_core::domain::Diagnostic;
 use witvirt_core::policy::Review;
 use witvirt_core::spec::MachineSpec;
+use witvirt_core::{ByteSize, Name};
 use witvirt_hypervisor::{Acceleration, Hypervisor, Null, Qemu, QemuOptions, User};
 use witvirt_machine::{MachineEvent, MachineStatus, Machines, MachinesOptions, Timestamp};
 
@@ -30,10 +30,19 @@ impl Service {
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] by a converter, a policy or the host's rules; [`ErrorKind::Conflict`] where the name is taken.
-    pub async fn create(self: &Arc<Self>, request: CreateRequest, subject: String) -> Result<CreateReply, Error> {
+    pub async fn create(
+        self: &Arc<Self>,
+        request: CreateRequest,
+        subject: String,
+    ) -> Result<CreateReply, Error> {
         let (spec, diagnostics) = self.resolve(request.definition).await?;
         let _one_at_a_time = self.admission.lock().await;
-        let Admitted { spec, warnings } = self.admit("create", spec, &subject, request.dry_run).await?;
+        let Admitted { spec, mut warnings } = self.admit("create", spec, &subject, request.dry_run).await?;
+        if request.start {
+            // Policies count what runs only here; refused, the machine is not created either.
+            let admitted = self.admit("start", spec.clone(), &subject, request.dry_run).await?;
+            warnings.extend(admitted.warnings.into_iter().filter(|warning| !warnings.contains(warning)).collect::<Vec<_>>());
+        }
         let mut reply = CreateReply { spec, status: None, diagnostics, warnings };
         if request.dry_run {
             return Ok(reply);
@@ -64,7 +73,12 @@ impl Service {
             admitted.warnings.push("what policies change now takes effect only for new machines".to_owned());
         }
         self.machines.start(name).await?;
-        Ok(CreateReply { spec, status: Some(self.machines.get(name)?), diagnostics: Vec::new(), warnings: admitted.warnings })
+        Ok(CreateReply {
+            spec,
+            status: Some(self.machines.get(name)?),
+            diagnostics: Vec::new(),
+            warnings: admitted.warnings,
+        })
     }
 
     /// Stops a machine and starts it again.
@@ -85,21 +99,27 @@ impl Service {
     }
 
     /// The machine that a definition means.
-    async fn resolve(self: &Arc<Self>, definition: Definition) -> Result<(MachineSpec, Vec<Diagnostic>), Error> {
+    async fn resolve(
+        self: &Arc<Self>,
+        definition: Definition,
+    ) -> Result<(MachineSpec, Vec<Diagnostic>), Error> {
         let request = match definition {
             Definition::Spec(spec) => return Ok((*spec, Vec::new())),
             Definition::Document(request) => request,
         };
         let service = Arc::clone(self);
-        let converted =
-            blocking(move || pipeline::convert(&service.config().pipelines, service.plugins.as_ref(), &request));
+        let converted = blocking(move || {
+            pipeline::convert(&service.config().pipelines, service.plugins.as_ref(), &request)
+        });
         let conversion = converted.await??;
         if !conversion.problems.is_empty() {
             return Err(Error::new(ErrorKind::Refused, conversion.problems.join("\n"))
                 .hint("`witvirt domain explain FILE` shows each stage"));
         }
         let diagnostics = conversion.stages.into_iter().flat_map(|stage| stage.diagnostics).collect();
-        let spec = conversion.machine.ok_or_else(|| Error::new(ErrorKind::Invalid, "the pipeline stops before a machine"))?;
+        let spec = conversion
+            .machine
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, "the pipeline stops before a machine"))?;
         Ok((spec, diagnostics))
     }
 
@@ -177,11 +197,14 @@ fn machine_sockets(config: &Config) -> PathBuf {
 
 fn qemu(config: &Config) -> anyhow::Result<QemuOptions> {
     let table = &config.hypervisor;
-    let mut options = QemuOptions::new(&config.state_directory);
+    std::fs::create_dir_all(&config.host_directory)
+        .with_context(|| format!("cannot make {}", config.host_directory.display()))?;
+    let mut options = QemuOptions::new(&config.host_directory);
     options.binary = table.binary.clone();
     options.swtpm = table.swtpm.clone();
     if rustix::process::geteuid().is_root() {
-        let (uid, gid) = accounts::user(&table.user).context("[hypervisor] user: make it (useradd --system) or correct the name")?;
+        let (uid, gid) = accounts::user(&table.user)
+            .context("[hypervisor] user: make it (useradd --system) or correct the name")?;
         options.user = Some(User { uid, gid });
     }
     options.acceleration = match table.accel {
@@ -189,7 +212,8 @@ fn qemu(config: &Config) -> anyhow::Result<QemuOptions> {
         Accel::Kvm => Acceleration::Kvm,
         Accel::Tcg => Acceleration::Tcg,
     };
-    options.allow_arguments = table.allow_arguments.iter().map(|name| name.trim_start_matches('-').to_owned()).collect();
+    options.allow_arguments =
+        table.allow_arguments.iter().map(|name| name.trim_start_matches('-').to_owned()).collect();
     options.vnc_addresses = table.vnc_addresses.clone();
     Ok(options)
 }

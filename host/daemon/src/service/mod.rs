@@ -2,8 +2,8 @@
 
 mod admission;
 pub mod check;
-mod failure;
 mod facts;
+mod failure;
 mod images;
 mod machines;
 pub mod pipeline;
@@ -91,7 +91,8 @@ impl Service {
     /// When no pipeline fits.
     pub async fn convert(self: &Arc<Self>, request: ConvertRequest) -> Result<Conversion, Error> {
         let service = Arc::clone(self);
-        blocking(move || pipeline::convert(&service.config().pipelines, service.plugins.as_ref(), &request)).await?
+        blocking(move || pipeline::convert(&service.config().pipelines, service.plugins.as_ref(), &request))
+            .await?
     }
 
     /// Reads the config's plugins and pipelines again, and exchanges the plugins. Blocks. Everything else of the config
@@ -102,7 +103,10 @@ impl Service {
     pub fn reload(&self) -> Result<Reload, Error> {
         let before = self.config();
         let Some(file) = &before.file else {
-            return Err(Error::new(ErrorKind::Conflict, "the daemon runs without a config file: there is nothing to reload"));
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "the daemon runs without a config file: there is nothing to reload",
+            ));
         };
         let read = Config::load(file).map_err(|error| {
             let message = format!("the config was not reloaded, the old plugins go on serving: {error:#}");
@@ -133,7 +137,8 @@ impl Service {
     pub async fn info(&self) -> HostInfo {
         let config = self.config();
         let machines = self.machines.list();
-        let running = machines.iter().filter(|machine| machine.pid.is_some() || machine.started.is_some()).count();
+        let running =
+            machines.iter().filter(|machine| machine.pid.is_some() || machine.started.is_some()).count();
         let driver = match config.hypervisor.driver {
             crate::config::Driver::Qemu => "qemu",
             crate::config::Driver::Null => "null",
@@ -158,7 +163,7 @@ impl Service {
     /// When the checks break.
     pub async fn check(&self) -> Result<Vec<Check>, Error> {
         let config = self.config();
-        blocking(move || check::host(&config)).await
+        blocking(move || check::host(&config)).await?
     }
 }
 

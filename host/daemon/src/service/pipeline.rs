@@ -36,7 +36,8 @@ pub fn convert(
     request: &ConvertRequest,
 ) -> Result<Conversion, Error> {
     if request.body.len() > LARGEST_DOCUMENT {
-        let message = format!("the document is {} bytes long, more than {LARGEST_DOCUMENT}", request.body.len());
+        let message =
+            format!("the document is {} bytes long, more than {LARGEST_DOCUMENT}", request.body.len());
         return Err(Error::new(ErrorKind::TooLarge, message));
     }
     if request.media_type == MACHINE_JSON {
@@ -57,14 +58,20 @@ pub fn convert(
         }
     }
     if document.media_type == MACHINE_JSON {
-        let maker = steps.last().map(|step| format!("plugin {} {}", step.converter.plugin(), step.converter.version()));
+        let maker = steps
+            .last()
+            .map(|step| format!("plugin {} {}", step.converter.plugin(), step.converter.version()));
         finish(&mut conversion, &document.body, &maker.unwrap_or_default(), request.name.as_deref());
     }
     Ok(conversion)
 }
 
 /// The pipeline that a document takes.
-fn choose<'p>(pipelines: &'p [Pipeline], name: Option<&str>, media_type: &str) -> Result<&'p Pipeline, Error> {
+fn choose<'p>(
+    pipelines: &'p [Pipeline],
+    name: Option<&str>,
+    media_type: &str,
+) -> Result<&'p Pipeline, Error> {
     let names = || pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect::<Vec<_>>().join(", ");
     let Some(name) = name else {
         let found = pipelines.iter().find(|pipeline| pipeline.automatic && pipeline.source == media_type);
@@ -103,8 +110,11 @@ fn plan(
     let mut chain = Vec::new();
     for name in &pipeline.converters {
         let converter = converters.converter(name).ok_or_else(|| {
-            Error::new(ErrorKind::Unavailable, format!("pipeline {}: the plugin {name} is not loaded", pipeline.name))
-                .hint("`witvirt plugin ls` shows why")
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("pipeline {}: the plugin {name} is not loaded", pipeline.name),
+            )
+            .hint("`witvirt plugin ls` shows why")
         })?;
         chain.push(converter);
     }
@@ -178,12 +188,15 @@ fn keep(conversion: &mut Conversion, step: &Step, outcome: Outcome) -> Document 
     for diagnostic in diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error) {
         let line = diagnostic.line.map(|line| format!("line {line}: ")).unwrap_or_default();
         let path = diagnostic.path.as_deref().map(|path| format!("{path}: ")).unwrap_or_default();
-        let message = format!("plugin {plugin} {version}: {line}{path}{} ({})", diagnostic.message, diagnostic.code);
+        let message =
+            format!("plugin {plugin} {version}: {line}{path}{} ({})", diagnostic.message, diagnostic.code);
         conversion.problems.push(message);
     }
     if document.media_type != step.target {
-        let message =
-            format!("plugin {plugin} {version} was asked for {} and made {}", step.target, document.media_type);
+        let message = format!(
+            "plugin {plugin} {version} was asked for {} and made {}",
+            step.target, document.media_type
+        );
         conversion.problems.push(message);
     }
     conversion.stages.push(Stage {

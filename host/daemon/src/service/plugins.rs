@@ -74,13 +74,16 @@ impl Plugins {
                     after.push(Serving { entry: entry.clone(), loaded, reload_error: None });
                 }
                 (Err(error), Some(old)) => {
-                    report.failed.push(format!("{error}; version {} goes on serving", old.loaded.report.version));
+                    report
+                        .failed
+                        .push(format!("{error}; version {} goes on serving", old.loaded.report.version));
                     after.push(Serving { reload_error: Some(error), ..old.clone() });
                 }
                 (Err(error), None) => report.failed.push(error),
             }
         }
-        let gone = before.iter().filter(|old| !config.plugins.iter().any(|entry| entry.name == old.entry.name));
+        let gone =
+            before.iter().filter(|old| !config.plugins.iter().any(|entry| entry.name == old.entry.name));
         report.removed = gone.map(|old| old.entry.name.to_string()).collect();
         *self.serving.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
         report
@@ -164,7 +167,9 @@ fn load_all(engine: &Engine, entries: &[PluginEntry]) -> Vec<Result<Loaded, Stri
         let load = |entry| scope.spawn(move || engine.load(entry).map_err(|error| chain(&error)));
         let threads: Vec<_> = entries.iter().map(load).collect();
         let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
-        joined.map(|result| result.unwrap_or_else(|_| Err("the loader of a plugin panicked".to_owned()))).collect()
+        joined
+            .map(|result| result.unwrap_or_else(|_| Err("the loader of a plugin panicked".to_owned())))
+            .collect()
     })
 }
 

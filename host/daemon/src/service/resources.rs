@@ -33,7 +33,8 @@ impl Resources for StoreResources {
     fn block(&self, _: &Name, overlays: &Dir, disk: &Disk) -> Result<Option<Block>, ResourceError> {
         let Some(source) = &disk.source else { return Ok(None) };
         let progress = Progress::new();
-        let handle = self.store.attach(self.access(), overlays, &disk.name, source, disk.read_only, &progress)?;
+        let handle =
+            self.store.attach(self.access(), overlays, &disk.name, source, disk.read_only, &progress)?;
         Ok(Some(match handle {
             DiskHandle::Raw { file, read_only } => Block::Raw { file, read_only },
             DiskHandle::Overlay { file, base } => {

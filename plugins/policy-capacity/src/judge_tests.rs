@@ -166,10 +166,10 @@ proptest! {
         let active: Vec<_> = others.iter().filter(|(state, ..)| (1..5).contains(state)).collect();
         let sum = |of: fn(&(usize, u64, u64, usize)) -> u64| active.iter().map(|other| of(other)).sum::<u64>();
         let mac = |os: usize| u64::from(os == 1);
-        let within = active.len() as u64 + 1 <= count
+        let within = (active.len() as u64) < count
             && sum(|other| other.1) + asked.0 <= vcpus.min((8.0 * overcommit) as u64)
             && (sum(|other| other.2) + asked.1) * GIB <= (memory * GIB).min((32.0 * GIB as f64 * share) as u64)
-            && (asked.2 != 1 || active.iter().map(|other| mac(other.3)).sum::<u64>() + 1 <= macos);
+            && (asked.2 != 1 || active.iter().map(|other| mac(other.3)).sum::<u64>() < macos);
         prop_assert_eq!(decision.verdict == Verdict::Allow, within, "{:?}", decision);
     }
 }

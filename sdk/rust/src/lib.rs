@@ -77,9 +77,10 @@ pub fn no_settings(settings: &str) -> Result<(), Error> {
         .map_err(|error| Error::new(ErrorKind::InvalidInput, format!("settings are not JSON: {error}")))?;
     match value.as_object().map(|object| object.keys().next()) {
         Some(None) => Ok(()),
-        Some(Some(key)) => {
-            Err(Error::new(ErrorKind::InvalidInput, format!("unknown setting \"{key}\": this plugin has none")))
-        }
+        Some(Some(key)) => Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("unknown setting \"{key}\": this plugin has none"),
+        )),
         None => Err(Error::new(ErrorKind::InvalidInput, "settings are not a JSON object")),
     }
 }

@@ -40,8 +40,20 @@ pub fn run() -> Result<()> {
             || {
                 fresh(&ours)?;
                 let (from, to) = (image.to_string_lossy(), ours.to_string_lossy());
-                Ok(timed(|| host.run(&["image", "convert", &from, &to, "--format", "qcow2", "--to", "raw", "--no-sync"]))?
-                    .0)
+                Ok(timed(|| {
+                    host.run(&[
+                        "image",
+                        "convert",
+                        &from,
+                        &to,
+                        "--format",
+                        "qcow2",
+                        "--to",
+                        "raw",
+                        "--no-sync",
+                    ])
+                })?
+                .0)
             },
             || {
                 fresh(&theirs)?;

@@ -22,7 +22,6 @@ pub(super) fn daemon(context: &Context, args: DaemonArgs) -> anyhow::Result<Exit
     let config = with_places(context, args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
-        .thread_stack_size(512 << 10)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

@@ -1,5 +1,7 @@
 //! Requests and answers as JSON, errors included.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
@@ -12,6 +14,8 @@ use crate::api::{Error, ErrorKind};
 
 /// The largest body of a request: a 4 MiB document as JSON, with room for its escapes.
 const LARGEST_BODY: usize = 12 << 20;
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An error on its way out.
 #[derive(Debug)]
@@ -45,7 +49,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Payload<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let bytes = axum::body::to_bytes(request.into_body(), LARGEST_BODY).await.map_err(|error| {
+        let reading = axum::body::to_bytes(request.into_body(), LARGEST_BODY);
+        let read = tokio::time::timeout(BODY_TIMEOUT, reading).await.map_err(|_| {
+            Error::new(
+                ErrorKind::Timeout,
+                format!("the request's body did not arrive within {BODY_TIMEOUT:?}"),
+            )
+        })?;
+        let bytes = read.map_err(|error| {
             let message =
                 format!("the request's body could not be read, or is larger than {LARGEST_BODY} bytes");
             Error::caused(ErrorKind::TooLarge, message, &error)

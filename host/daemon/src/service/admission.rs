@@ -242,3 +242,7 @@ impl Rules {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "admission_tests.rs"]
+mod tests;

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cap_std::fs::Dir;
 use tokio::sync::mpsc;
-use witvirt_core::Name;
+use witvirt_core::spec::{Disk, DiskSource};
+use witvirt_core::{Digest, Name};
 use witvirt_disk::{
     Access, AllowedDirs, ImageRecord, ImageState, ImageSummary, ImportRequest as DiskImport, SourceFile,
     SourceRecord,
@@ -49,28 +51,35 @@ impl Service {
         Ok(())
     }
 
-    /// Machines whose disks name the image or its digest.
+    /// Machines with a disk over the image, or that will have one once they are started.
     async fn users_of(self: &Arc<Self>, reference: &str) -> Result<Vec<String>, Error> {
-        let image = self.image(reference.to_owned()).await?;
-        let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
-        let is_it = |named: &str| {
-            let digits = named.strip_prefix("sha256:").unwrap_or(named);
-            names.iter().any(|name| name == named)
-                || (digits.len() >= 12 && image.digest.hex().starts_with(digits))
-        };
-        let mut users = Vec::new();
-        for status in self.machines().list() {
-            let Ok(detail) = self.machines().inspect(&status.name) else { continue };
-            let disks = detail.spec.map(|spec| spec.disks).unwrap_or_default();
-            let used = disks.iter().any(|disk| match &disk.source {
-                Some(witvirt_core::spec::DiskSource::Image(named)) => is_it(named),
-                _ => false,
-            });
-            if used {
-                users.push(status.name.to_string());
+        let (service, reference) = (Arc::clone(self), reference.to_owned());
+        blocking(move || {
+            let digest = service.resources().store.resolve(&reference)?;
+            let mut users = Vec::new();
+            for status in service.machines().list() {
+                let Ok(detail) = service.machines().inspect(&status.name) else { continue };
+                let disks = detail.spec.map(|spec| spec.disks).unwrap_or_default();
+                if disks.iter().any(|disk| service.image_below(&status.name, disk) == Some(digest)) {
+                    users.push(status.name.to_string());
+                }
             }
-        }
-        Ok(users)
+            Ok(users)
+        })
+        .await?
+    }
+
+    /// The image that a machine's disk was made over, or will be: a name may mean another image by now. Blocks.
+    fn image_below(&self, machine: &Name, disk: &Disk) -> Option<Digest> {
+        let store = &self.resources().store;
+        let overlays = self.config().state_directory.join("machines").join(machine.as_str()).join("overlays");
+        let made = Dir::open_ambient_dir(overlays, cap_std::ambient_authority())
+            .ok()
+            .and_then(|overlays| store.image_of(&overlays, &disk.name).ok().flatten());
+        made.or_else(|| match &disk.source {
+            Some(DiskSource::Image(named)) => store.resolve(named).ok(),
+            _ => None,
+        })
     }
 
     /// Copies an image file into the store. `anywhere`: the caller could read every file of this host anyway.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{MutexGuard, broadcast, mpsc};
 use witvirt_core::domain::Diagnostic;
 use witvirt_core::policy::Review;
 use witvirt_core::spec::MachineSpec;
@@ -25,6 +25,9 @@ use crate::config::{Accel, Config, Driver};
 /// Events that wait for a slow reader.
 const EVENT_BUFFER: usize = 256;
 
+/// How often a machine that was told to start is looked at until it does.
+const COUNTS: Duration = Duration::from_millis(1);
+
 impl Service {
     /// Converts, admits and defines a machine.
     ///
@@ -36,13 +39,18 @@ impl Service {
         subject: String,
     ) -> Result<CreateReply, Error> {
         let (spec, diagnostics) = self.resolve(request.definition).await?;
-        let _one_at_a_time = self.admission.lock().await;
-        let Admitted { spec, mut warnings } = self.admit("create", spec, &subject, request.dry_run).await?;
+        let turn = self.admission.lock().await;
+        let mut admitted = self.admit("create", spec, &subject, request.dry_run).await?;
         if request.start {
             // Policies count what runs only here; refused, the machine is not created either.
-            let admitted = self.admit("start", spec.clone(), &subject, request.dry_run).await?;
-            warnings.extend(admitted.warnings.into_iter().filter(|warning| !warnings.contains(warning)).collect::<Vec<_>>());
+            let once_more = self.admit("start", admitted.spec, &subject, request.dry_run).await?;
+            admitted.spec = once_more.spec;
+            let told = &admitted.warnings;
+            let new: Vec<_> =
+                once_more.warnings.into_iter().filter(|warning| !told.contains(warning)).collect();
+            admitted.warnings.extend(new);
         }
+        let Admitted { spec, warnings } = admitted;
         let mut reply = CreateReply { spec, status: None, diagnostics, warnings };
         if request.dry_run {
             return Ok(reply);
@@ -50,8 +58,7 @@ impl Service {
         let name = reply.spec.name.clone();
         reply.status = Some(self.machines.create(reply.spec.clone(), &subject).await?);
         if request.start {
-            self.machines.start(&name).await?;
-            reply.status = Some(self.machines.get(&name)?);
+            reply.status = Some(self.start_admitted(&name, turn).await?);
         }
         Ok(reply)
     }
@@ -67,18 +74,33 @@ impl Service {
             return Err(Error::new(ErrorKind::Conflict, format!("machine {name} is broken: {reason}"))
                 .hint(format!("remove it: witvirt rm --force {name}")));
         };
-        let _one_at_a_time = self.admission.lock().await;
+        let turn = self.admission.lock().await;
         let mut admitted = self.admit("start", spec.clone(), &subject, false).await?;
         if admitted.spec != spec {
             admitted.warnings.push("what policies change now takes effect only for new machines".to_owned());
         }
-        self.machines.start(name).await?;
-        Ok(CreateReply {
-            spec,
-            status: Some(self.machines.get(name)?),
-            diagnostics: Vec::new(),
-            warnings: admitted.warnings,
-        })
+        let status = Some(self.start_admitted(name, turn).await?);
+        Ok(CreateReply { spec, status, diagnostics: Vec::new(), warnings: admitted.warnings })
+    }
+
+    /// Starts a machine. The next admission waits only until this machine counts as starting, not until it runs.
+    async fn start_admitted(&self, name: &Name, turn: MutexGuard<'_, ()>) -> Result<MachineStatus, Error> {
+        let starting = self.machines.start(name);
+        let counts = async {
+            while self.machines.get(name).is_ok_and(|status| status.state.is_ended()) {
+                tokio::time::sleep(COUNTS).await;
+            }
+        };
+        tokio::pin!(starting, counts);
+        tokio::select! {
+            biased;
+            started = &mut starting => started?,
+            () = &mut counts => {
+                drop(turn);
+                starting.await?;
+            }
+        }
+        Ok(self.machines.get(name)?)
     }
 
     /// Stops a machine and starts it again.

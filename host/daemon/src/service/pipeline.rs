@@ -238,3 +238,7 @@ fn finish(conversion: &mut Conversion, body: &str, maker: &str, name: Option<&st
     conversion.problems.extend(spec.validate().iter().map(ToString::to_string));
     conversion.machine = Some(spec);
 }
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

@@ -92,7 +92,8 @@ fn interrupted_rotation_is_ended_by_the_next_daemon() {
     let moving = (printed.len() as u64 - 1) / 4096 * 4096;
     let intent = format!(r#"{{"schema":1,"base":0,"moving":{moving}}}"#);
     let front = &printed[..moving as usize];
-    let moments: [(&str, &[(&str, &[u8])]); 4] = [
+    type Files<'a> = &'a [(&'a str, &'a [u8])];
+    let moments: [(&str, Files<'_>); 4] = [
         ("draft written", &[("console.log.1.tmp", front), (CONSOLE_LOG, &printed)]),
         (
             "intent written",

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 use witvirt_hypervisor::InstanceRecord;
 
-use super::{ASK_AGAIN, Driver, Running, may_run};
+use super::{Driver, FIRST_PAUSE, LONGEST_PAUSE, Running, Unreachable, may_run};
 use crate::state::Fact;
 use crate::status::EventKind;
 
@@ -11,14 +11,16 @@ impl Driver {
     /// Brings state and truth together after a daemon's start. Returns when that is done, or when the instance does not
     /// answer, which is then tried again.
     pub(crate) async fn adopt(&mut self) {
-        self.unreachable = None;
+        let earlier = self.unreachable.take();
         if !may_run(self.machine.state) {
             return self.fact(Fact::Loaded).await;
         }
-        let Some(record) = self.record.clone() else {
-            return self.lost(None).await;
+        let adopted = match self.known_record().await {
+            Ok(Some(record)) => self.shared.hypervisor().adopt(&record).await,
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
         };
-        match self.shared.hypervisor().clone().adopt(&record).await {
+        match adopted {
             Ok(Some(started)) => {
                 self.record = Some(started.instance.record());
                 self.hold(started);
@@ -26,19 +28,30 @@ impl Driver {
                 self.emit(EventKind::Adopted, None);
                 self.fact(Fact::Adopted { running: running.unwrap_or(true) }).await;
             }
-            Ok(None) => self.lost(Some(record)).await,
+            Ok(None) => self.lost().await,
             Err(error) => {
                 let reason =
                     crate::Error::caused(crate::ErrorKind::Hypervisor, "cannot adopt it", error).chain();
-                self.emit(EventKind::Unreachable, Some(reason.clone()));
-                self.unreachable = Some((reason, Instant::now() + ASK_AGAIN));
+                if earlier.is_none() {
+                    self.emit(EventKind::Unreachable, Some(reason.clone()));
+                }
+                let pause = earlier.map_or(FIRST_PAUSE, |silent| (silent.pause * 2).min(LONGEST_PAUSE));
+                self.unreachable = Some(Unreachable { reason, again: Instant::now() + pause, pause });
                 self.publish();
             }
         }
     }
 
-    async fn lost(&mut self, record: Option<InstanceRecord>) {
-        let rebooted = record.is_some_and(|record| record.boot_id != self.shared.boot_id);
+    /// What the earlier daemon wrote down; where it died during a launch, what the launch itself left.
+    async fn known_record(&self) -> Result<Option<InstanceRecord>, witvirt_hypervisor::Error> {
+        match &self.record {
+            Some(record) if self.machine.launching => self.shared.find_instance(record).await,
+            record => Ok(record.clone()),
+        }
+    }
+
+    async fn lost(&mut self) {
+        let rebooted = self.record.as_ref().is_some_and(|record| record.boot_id != self.shared.boot_id);
         self.fact(Fact::Lost { rebooted }).await;
     }
 

@@ -66,6 +66,15 @@ impl Shared {
         }
     }
 
+    /// The whole record of an instance of which only [`Shared::unknown_instance`] is known.
+    pub(crate) async fn find_instance(
+        &self,
+        record: &InstanceRecord,
+    ) -> Result<Option<InstanceRecord>, witvirt_hypervisor::Error> {
+        let launched = record.boot_id == self.boot_id && record.run_dir.is_dir();
+        if launched { self.hypervisor().find(&record.run_dir).await } else { Ok(None) }
+    }
+
     fn resources(&self) -> Arc<dyn Resources> {
         Arc::clone(&self.options.resources)
     }
@@ -110,7 +119,7 @@ pub(crate) struct Driver {
     running: Option<Running>,
     launch: Option<JoinHandle<Result<Started, launch::Failure>>>,
     /// Why the instance of an earlier daemon does not answer, and when it is asked again.
-    unreachable: Option<(String, Instant)>,
+    unreachable: Option<Unreachable>,
     /// When the state wants a tick, on tokio's clock; set once for each deadline, whatever the wall clock does then.
     timer: Option<(crate::Timestamp, Instant)>,
     mailbox: mpsc::Receiver<Command>,
@@ -185,7 +194,7 @@ impl Driver {
     }
 
     async fn input(&mut self) -> Input {
-        let ask_again = self.unreachable.as_ref().map(|(_, at)| *at);
+        let ask_again = self.unreachable.as_ref().map(|silent| silent.again);
         let due = self.timer.map(|(_, at)| at);
         tokio::select! {
             event = next_event(&mut self.running) => Input::Event(event),
@@ -209,7 +218,7 @@ impl Driver {
 
     async fn command(&mut self, command: Command) {
         let Command { request, reply } = command;
-        if let (Some((reason, _)), false) = (&self.unreachable, self.removed) {
+        if let Some(Unreachable { reason, .. }) = &self.unreachable {
             let process = self.record.as_ref().and_then(|record| record.pid);
             let process = process.map_or_else(String::new, |pid| format!(", or end its process {pid}"));
             let message = format!(
@@ -401,8 +410,20 @@ async fn until(at: Option<Instant>) {
 /// The most events that are handled before one request.
 const MAX_EARLIER_EVENTS: usize = 256;
 
-/// How long an instance that does not answer is left alone.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// An instance that does not answer.
+struct Unreachable {
+    reason: String,
+    /// When it is asked again.
+    again: Instant,
+    /// How long it was left alone before that.
+    pause: Duration,
+}
+
+/// How long an instance that does not answer is left alone at first: one that is coming up answers soon.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long at last.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Whether a machine in this state has, or may have, an instance.
 fn may_run(state: State) -> bool {

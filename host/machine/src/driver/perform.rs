@@ -176,7 +176,7 @@ impl Driver {
     pub(super) fn publish(&self) {
         let mut published = Published::new(&self.shared, &self.spec, &self.state_file());
         published.instance = self.running.as_ref().map(|running| Arc::clone(&running.started.instance));
-        if let Some((reason, _)) = &self.unreachable {
+        if let Some(super::Unreachable { reason, .. }) = &self.unreachable {
             published.status.reason = Some(format!("it does not answer: {reason}"));
         }
         self.published.send_replace(published);

@@ -72,14 +72,12 @@ pub(super) async fn remove(
 }
 
 async fn end(shared: &Shared, name: &Name) -> Result<(), Error> {
-    if !shared.run_dir.exists(name.as_str()) {
-        return Ok(());
-    }
-    let record = shared.unknown_instance(name);
     let failed = |error| {
         let message = format!("machine {name} may still run and cannot be ended");
         Error::caused(ErrorKind::Hypervisor, message, error)
     };
+    let found = shared.find_instance(&shared.unknown_instance(name)).await.map_err(failed)?;
+    let Some(record) = found else { return Ok(()) };
     let Some(mut started) = shared.options.hypervisor.adopt(&record).await.map_err(failed)? else {
         return Ok(());
     };

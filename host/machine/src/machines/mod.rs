@@ -19,7 +19,7 @@ use crate::blocking;
 use crate::console::{ConsoleFrom, ConsoleSession, LogQuery, LogReader};
 use crate::driver::{Command, Shared};
 use crate::error::{Error, ErrorKind};
-use crate::state::{Machine, Request};
+use crate::state::{Machine, Request, State};
 use crate::status::{Condition, EventKind, MachineDetail, MachineEvent, MachineStatus};
 use crate::storage::{SCHEMA, SpecFile, StateFile};
 
@@ -203,8 +203,7 @@ impl Machines {
         let live = self.live(name)?;
         let published = live.contact.published.borrow().clone();
         let Some(instance) = published.instance else {
-            let message = format!("machine {name} is {}: start it first", published.status.state);
-            return Err(Error::new(ErrorKind::Refused, message));
+            return Err(no_console(name, &published.status));
         };
         let position = match from {
             ConsoleFrom::Boot => published.console_start,
@@ -276,6 +275,19 @@ impl Machines {
                 Some(status)
             }
         }
+    }
+}
+
+fn no_console(name: &Name, status: &MachineStatus) -> Error {
+    let (state, reason) = (status.state, status.reason.as_deref());
+    match (state, reason) {
+        (State::Running | State::Paused, Some(reason)) => {
+            Error::new(ErrorKind::Broken, format!("machine {name} has no console now: {reason}"))
+        }
+        (State::Starting | State::Stopping, _) => {
+            Error::new(ErrorKind::Refused, format!("machine {name} is {state}: wait until that is done"))
+        }
+        _ => Error::new(ErrorKind::Refused, format!("machine {name} is {state}: start it first")),
     }
 }
 

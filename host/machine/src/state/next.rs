@@ -188,6 +188,11 @@ impl Machine {
             // Its deadline still holds; a launch that was stopped had none.
             return if launching || self.kill_at.is_none() { self.kill(now) } else { Vec::new() };
         }
+        if launching && !running {
+            // The earlier daemon died before it let the guest run: what comes up may be half set up.
+            self.enter(State::Stopping, now);
+            return self.kill(now);
+        }
         let state = if running { State::Running } else { State::Paused };
         if self.state != state {
             self.enter(state, now);
@@ -199,7 +204,11 @@ impl Machine {
         let now = context.now;
         if !rebooted {
             let orderly = self.state == State::Stopping;
-            let exit = ExitInfo::noted(now, orderly, "it ended while no daemon watched");
+            let message = match self.launching {
+                true => "its start was interrupted by the daemon's end",
+                false => "it ended while no daemon watched",
+            };
+            let exit = ExitInfo::noted(now, orderly, message);
             return self.ended(exit, context);
         }
         let restart = self.desired == Desired::Running

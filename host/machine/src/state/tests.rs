@@ -207,6 +207,10 @@ fn adopted_machine_goes_on_where_it_was() {
     assert_eq!((story.machine.state, story.machine.launching), (State::Running, false));
     let mut story = Story::new(RestartPolicy::Never);
     story.ask(Request::Start).unwrap();
+    assert_eq!(story.fact(Fact::Adopted { running: false }), [Effect::Kill], "half a start is begun anew");
+    assert_eq!(story.fact(exit(false)), [Effect::Launch]);
+    let mut story = Story::new(RestartPolicy::Never);
+    story.ask(Request::Start).unwrap();
     story.ask(STOP).unwrap();
     assert_eq!(story.fact(Fact::Adopted { running: true }), [Effect::Kill]);
 }
@@ -246,7 +250,7 @@ enum Step {
     GuestEnds { orderly: bool },
     Guest(InstanceEvent),
     Time(u64),
-    Daemon { rebooted: bool, survives: bool },
+    Daemon { rebooted: bool, survives: bool, running: bool },
     RemoveFails,
 }
 
@@ -274,7 +278,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => any::<bool>().prop_map(|orderly| Step::GuestEnds { orderly }),
         2 => guest.prop_map(Step::Guest),
         3 => (0..700_000u64).prop_map(Step::Time),
-        1 => (any::<bool>(), any::<bool>()).prop_map(|(rebooted, survives)| Step::Daemon { rebooted, survives }),
+        1 => any::<(bool, bool, bool)>()
+            .prop_map(|(rebooted, survives, running)| Step::Daemon { rebooted, survives, running }),
         1 => Just(Step::RemoveFails),
     ];
     proptest::collection::vec(step, 1..60)
@@ -408,13 +413,13 @@ proptest! {
                     world.story.now = world.story.now.after(Duration::from_millis(millis));
                     world.take(Event::Fact(Fact::Tick));
                 }
-                Step::Daemon { rebooted, survives } => {
+                Step::Daemon { rebooted, survives, running } => {
                     let ran = world.live || world.launching;
                     world.live = ran && survives && !rebooted;
                     world.launching = false;
                     let fact = match (ran, world.live) {
                         (false, _) => Fact::Loaded,
-                        (true, true) => Fact::Adopted { running: true },
+                        (true, true) => Fact::Adopted { running },
                         (true, false) => Fact::Lost { rebooted },
                     };
                     world.take(Event::Fact(fact));

@@ -202,8 +202,15 @@ fn details(detail: &MachineDetail) -> anyhow::Result<String> {
 
 async fn console(client: &Client, name: &str) -> anyhow::Result<ExitCode> {
     let stream = client.upgrade(&path(name, "console")).await?;
-    let left = attach(stream, &clean(name)).await?;
-    Ok(if left == Left::Signal { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    match attach(stream, &clean(name)).await? {
+        Left::ByUser => return Ok(ExitCode::SUCCESS),
+        Left::Signal => return Ok(ExitCode::FAILURE),
+        Left::Closed => {}
+    }
+    // The machine ended, or it goes on and a newer client took its console.
+    let detail: MachineDetail = client.get(&format!("/v1/machines/{}", encode(name))).await?;
+    let taken = !detail.status.state.is_ended();
+    Ok(if taken { ExitCode::from(api::ErrorKind::Conflict.exit_code()) } else { ExitCode::SUCCESS })
 }
 
 async fn logs(client: &Client, args: LogArgs) -> anyhow::Result<()> {

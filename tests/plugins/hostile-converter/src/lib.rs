@@ -1,4 +1,7 @@
 //! A converter that misbehaves as its setting "behaviour" says. Without one it answers with the document it was given.
+//!
+//! Built for WebAssembly only: no native linker takes the names that a component exports.
+#![cfg(target_family = "wasm")]
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,7 @@
 //! A disk format that misbehaves as its setting "behaviour" says. Without one it maps every image as zeros.
+//!
+//! Built for WebAssembly only: no native linker takes the names that a component exports.
+#![cfg(target_family = "wasm")]
 
 use std::hint::black_box;
 use std::sync::OnceLock;

@@ -1,4 +1,7 @@
 //! A policy that answers as its setting "behaviour" says. Without one it allows.
+//!
+//! Built for WebAssembly only: no native linker takes the names that a component exports.
+#![cfg(target_family = "wasm")]
 
 use std::sync::OnceLock;
 

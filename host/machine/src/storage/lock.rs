@@ -2,12 +2,17 @@
 
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind};
+
+/// How long a lock may be held on. A daemon that was killed while it started a hypervisor leaves, for some milliseconds, a
+/// child that has not yet become the hypervisor and still has all of its files open.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Held as long as it lives; the kernel lets go of it when the process ends.
 pub(crate) struct Lock {
@@ -21,10 +26,15 @@ impl Lock {
         options.read(true).write(true).create(true).mode(0o600);
         options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let mut file = root.open_with("lock", &options).map_err(failed)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(held(&mut file, path)),
-            Err(error) => return Err(failed(error.into())),
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            if error != Errno::WOULDBLOCK {
+                return Err(failed(error.into()));
+            }
+            if Instant::now() >= deadline {
+                return Err(held(&mut file, path));
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
         // For people only: what counts is the lock.
         file.set_len(0).map_err(failed)?;

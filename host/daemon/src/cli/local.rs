@@ -8,6 +8,7 @@ use witvirt_disk::{Access, AllowedDirs, ConvertRequest, Converted, SourceFile, S
 
 use super::image::whole;
 use super::progress::Bar;
+use crate::api::Error;
 use crate::api::document::Conversion;
 use crate::api::image::{CheckFinding, CheckReport};
 use crate::config::Config;
@@ -41,9 +42,10 @@ pub(super) async fn check(
     let (config, path) = (config.clone(), whole(file)?);
     let checked = blocking(move || {
         let plugins = load(&config)?;
-        let (store, allowed) = (store(&config)?, AllowedDirs::new(["/"])?);
+        let (store, allowed) = (store(&config)?, everywhere()?);
         let file = SourceFile { path: path.into(), format, backing_format: None };
-        Ok::<_, anyhow::Error>(store.check(Access { formats: &plugins, allowed: &allowed }, &file)?)
+        let checked = store.check(Access { formats: &plugins, allowed: &allowed }, &file);
+        Ok::<_, anyhow::Error>(checked.map_err(Error::from)?)
     });
     let report = checked.await??;
     let findings: Vec<CheckFinding> = report
@@ -79,12 +81,9 @@ pub(super) async fn convert(config: &Config, request: ConvertRequest) -> anyhow:
     let shared = Arc::clone(&progress);
     let mut working = tokio::spawn(blocking(move || {
         let plugins = load(&config)?;
-        let (store, allowed) = (store(&config)?, AllowedDirs::new(["/"])?);
-        Ok::<_, anyhow::Error>(store.convert(
-            Access { formats: &plugins, allowed: &allowed },
-            &request,
-            &shared,
-        )?)
+        let (store, allowed) = (store(&config)?, everywhere()?);
+        let converted = store.convert(Access { formats: &plugins, allowed: &allowed }, &request, &shared);
+        Ok::<_, anyhow::Error>(converted.map_err(Error::from)?)
     }));
     loop {
         tokio::select! {
@@ -105,6 +104,11 @@ fn load(config: &Config) -> anyhow::Result<Plugins> {
     Plugins::load(config).map_err(|failures| anyhow::anyhow!(failures.join("\n")))
 }
 
-fn store(config: &Config) -> anyhow::Result<Store> {
+/// What the user may read is for the operating system to say.
+fn everywhere() -> Result<AllowedDirs, Error> {
+    Ok(AllowedDirs::new(["/"])?)
+}
+
+fn store(config: &Config) -> Result<Store, Error> {
     Ok(Store::open(&config.store_directory, StoreOptions::default())?)
 }

@@ -18,7 +18,9 @@ impl From<witvirt_disk::Error> for Error {
         };
         let told = Self::new(kind, chain(&error));
         match error.kind() {
-            Disk::Denied => told.hint("the operator lists directories in [store] allowed-directories"),
+            Disk::Denied if told.message.contains("allowed directories") => {
+                told.hint("the operator lists directories in [store] allowed-directories")
+            }
             Disk::NoSpace => told.hint("free some space, or set another [store] directory"),
             Disk::AlreadyExists => told.hint("choose another name, or take it over with --replace"),
             Disk::InUse => told.hint("remove the machines that use it first, or insist with --force"),

@@ -207,10 +207,15 @@ async fn console(client: &Client, name: &str) -> anyhow::Result<ExitCode> {
         Left::Signal => return Ok(ExitCode::FAILURE),
         Left::Closed => {}
     }
-    // The machine ended, or it goes on and a newer client took its console.
-    let detail: MachineDetail = client.get(&format!("/v1/machines/{}", encode(name))).await?;
-    let taken = !detail.status.state.is_ended();
-    Ok(if taken { ExitCode::from(api::ErrorKind::Conflict.exit_code()) } else { ExitCode::SUCCESS })
+    // The machine has ended or is about to, or it goes on and a newer client took its console.
+    let second = Some(Span(std::time::Duration::from_secs(1)));
+    match wait_for(client, name, Condition::Ended, second).await {
+        Err(error) if error.kind == api::ErrorKind::Timeout => {
+            Ok(ExitCode::from(api::ErrorKind::Conflict.exit_code()))
+        }
+        Err(error) if error.kind == api::ErrorKind::NotFound => Ok(ExitCode::SUCCESS),
+        ended => ended.map(|_| ExitCode::SUCCESS).map_err(Into::into),
+    }
 }
 
 async fn logs(client: &Client, args: LogArgs) -> anyhow::Result<()> {

@@ -67,7 +67,7 @@ fn test(arguments: &[String]) -> Result<()> {
     plugins::build()?;
     // The end-to-end tests run the program itself.
     cargo(&["build", "--release", "--workspace", "--locked"])?;
-    let mut command = vec!["test", "--release", "--workspace", "--locked"];
+    let mut command = vec!["test", "--release", "--workspace", "--locked", "--no-fail-fast"];
     if !arguments.is_empty() {
         command.push("--");
         command.extend(arguments.iter().map(String::as_str));

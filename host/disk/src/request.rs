@@ -16,8 +16,11 @@ use crate::source::AllowedDirs;
 pub struct Access<'a> {
     /// The format plugins.
     pub formats: &'a dyn Formats,
-    /// The directories that the operator allowed.
+    /// Where files that the caller names may lie.
     pub allowed: &'a AllowedDirs,
+    /// Where files that an image names may lie: the directories that the operator allowed, never more for a caller who may
+    /// read more, since the image's author is somebody else.
+    pub references: &'a AllowedDirs,
 }
 
 /// A file, and how to read it.

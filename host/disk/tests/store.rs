@@ -264,7 +264,7 @@ fn a_full_disk_ends_an_import_clearly_and_leaves_nothing() {
     fs::write(images.path().join("large"), vec![1; 12 << 20]).unwrap();
     let request = ImportRequest::new(SourceFile::new(images.path().join("large")).with_format("raw"));
     let formats = installed();
-    let access = Access { formats: &formats, allowed: &allowed };
+    let access = Access { formats: &formats, allowed: &allowed, references: &allowed };
     let error = store.import(access, &request, &Progress::new()).unwrap_err();
     assert!(error.kind() == ErrorKind::NoSpace && error.to_string().contains("free"), "{error}");
 
@@ -293,7 +293,7 @@ fn a_full_disk_ends_an_import_clearly_and_leaves_nothing() {
         }
     });
     let formats = Installed(vec![plugin]);
-    let access = Access { formats: &formats, allowed: &allowed };
+    let access = Access { formats: &formats, allowed: &allowed, references: &allowed };
     let request = ImportRequest::new(SourceFile::new(images.path().join("large")).with_format("filling"));
     let error = store.import(access, &request, &Progress::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
@@ -301,7 +301,7 @@ fn a_full_disk_ends_an_import_clearly_and_leaves_nothing() {
     assert!(store.list().unwrap().is_empty());
     fs::remove_file(path.join("filler")).unwrap();
     let formats = installed();
-    let access = Access { formats: &formats, allowed: &allowed };
+    let access = Access { formats: &formats, allowed: &allowed, references: &allowed };
     fs::write(images.path().join("small"), vec![1; 6 << 20]).unwrap();
     let request = ImportRequest::new(SourceFile::new(images.path().join("small")).with_format("raw"));
     store.import(access, &request, &Progress::new()).unwrap();
@@ -315,7 +315,7 @@ fn importer_to_be_killed() {
     let store = Store::open(&root.join("store"), StoreOptions::default()).unwrap();
     let allowed = AllowedDirs::new([root]).unwrap();
     let formats = installed();
-    let access = Access { formats: &formats, allowed: &allowed };
+    let access = Access { formats: &formats, allowed: &allowed, references: &allowed };
     for file in ["a", "b"].iter().cycle() {
         let mut request = ImportRequest::new(SourceFile::new(root.join(file)).with_format("raw"));
         request.name = Some(name(file));
@@ -387,7 +387,7 @@ fn work_of_the_living_is_left_alone() {
     });
     fs::write(bench.path("file"), vec![3; 1 << 20]).unwrap();
     let formats = Installed(vec![plugin]);
-    let access = Access { formats: &formats, allowed: &bench.allowed };
+    let access = Access { formats: &formats, allowed: &bench.allowed, references: &bench.allowed };
     let request = ImportRequest::new(SourceFile::new(bench.path("file")).with_format("slow"));
     bench.store.import(access, &request, &Progress::new()).unwrap();
     assert_eq!(bench.store.list().unwrap().len(), 1);

@@ -43,8 +43,10 @@ pub(super) async fn check(
     let checked = blocking(move || {
         let plugins = load(&config)?;
         let (store, allowed) = (store(&config)?, everywhere()?);
+        let references = AllowedDirs::new(&config.allowed_directories)?;
         let file = SourceFile { path: path.into(), format, backing_format: None };
-        let checked = store.check(Access { formats: &plugins, allowed: &allowed }, &file);
+        let checked =
+            store.check(Access { formats: &plugins, allowed: &allowed, references: &references }, &file);
         Ok::<_, anyhow::Error>(checked.map_err(Error::from)?)
     });
     let report = checked.await??;
@@ -82,7 +84,12 @@ pub(super) async fn convert(config: &Config, request: ConvertRequest) -> anyhow:
     let mut working = tokio::spawn(blocking(move || {
         let plugins = load(&config)?;
         let (store, allowed) = (store(&config)?, everywhere()?);
-        let converted = store.convert(Access { formats: &plugins, allowed: &allowed }, &request, &shared);
+        let references = AllowedDirs::new(&config.allowed_directories)?;
+        let converted = store.convert(
+            Access { formats: &plugins, allowed: &allowed, references: &references },
+            &request,
+            &shared,
+        );
         Ok::<_, anyhow::Error>(converted.map_err(Error::from)?)
     }));
     loop {
@@ -104,7 +111,7 @@ fn load(config: &Config) -> anyhow::Result<Plugins> {
     Plugins::load(config).map_err(|failures| anyhow::anyhow!(failures.join("\n")))
 }
 
-/// What the user may read is for the operating system to say.
+/// What the user may read is for the operating system to say. What an image names is not: see [`Access`].
 fn everywhere() -> Result<AllowedDirs, Error> {
     Ok(AllowedDirs::new(["/"])?)
 }

@@ -19,6 +19,7 @@ const THREADS: usize = 2;
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn daemon(context: &Context, args: DaemonArgs) -> anyhow::Result<ExitCode> {
     log();
+    raise_open_files();
     let config = with_places(context, args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
@@ -28,6 +29,15 @@ pub(super) fn daemon(context: &Context, args: DaemonArgs) -> anyhow::Result<Exit
     runtime.block_on(serve(config))?;
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Each machine takes a handful of descriptors, and the usual soft limit of 1024 is for programs that call select(2).
+fn raise_open_files() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
+        tracing::warn!(%error, "the number of open files stays limited");
+    }
 }
 
 /// The config, with what the command line puts elsewhere.

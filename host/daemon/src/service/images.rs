@@ -98,7 +98,8 @@ impl Service {
             let root = if anywhere { Some(AllowedDirs::new(["/"])?) } else { None };
             let resources = service.resources();
             let allowed = root.as_ref().unwrap_or(&resources.allowed);
-            let access = Access { formats: resources.plugins.as_ref(), allowed };
+            let access =
+                Access { formats: resources.plugins.as_ref(), allowed, references: &resources.allowed };
             let wanted = DiskImport {
                 source: SourceFile { path, format: request.format, backing_format: None },
                 name: Some(name),

@@ -25,7 +25,7 @@ pub struct StoreResources {
 impl StoreResources {
     /// What an operation may use.
     pub fn access(&self) -> Access<'_> {
-        Access { formats: self.plugins.as_ref(), allowed: &self.allowed }
+        Access { formats: self.plugins.as_ref(), allowed: &self.allowed, references: &self.allowed }
     }
 }
 

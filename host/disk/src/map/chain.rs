@@ -211,7 +211,7 @@ fn open_part(
 ) -> Result<Option<Arc<FileSource>>> {
     let label = located.source.label();
     name::check(label, &reference.role, &reference.name)?;
-    match access.allowed.open(&located.sibling(&reference.name)) {
+    match access.references.open(&located.sibling(&reference.name)) {
         Ok(part) => Ok(Some(part.source)),
         Err(error) if error.kind() == ErrorKind::NotFound && !reference.required => Ok(None),
         Err(error) => Err(error.during(format!("the {} file of {label}", name::show(&reference.role)))),
@@ -248,7 +248,7 @@ fn follow(
         );
         return Err(Error::new(ErrorKind::Denied, message));
     };
-    let opened = access.allowed.open(&located.sibling(&reference.name));
+    let opened = access.references.open(&located.sibling(&reference.name));
     let next = opened.map_err(|error| error.during(format!("the backing file of {label}")))?;
     Ok((next, format))
 }

@@ -148,7 +148,11 @@ impl Part {
             Err(errno) => return Err(Error::io(format!("lock {part}"), errno.into())),
         }
         let this = Self { dir, name, part, file, published: false };
-        this.file.set_len(0).doing(|| format!("empty {}", this.part))?;
+        // Not without need: ext4 flushes a file that was truncated to nothing when it is closed.
+        let length = this.file.metadata().doing(|| format!("stat {}", this.part))?.len();
+        if length > 0 {
+            this.file.set_len(0).doing(|| format!("empty {}", this.part))?;
+        }
         Ok(this)
     }
 

@@ -48,7 +48,7 @@ impl Bench {
     }
 
     pub fn access(&self) -> Access<'_> {
-        Access { formats: &self.formats, allowed: &self.allowed }
+        Access { formats: &self.formats, allowed: &self.allowed, references: &self.allowed }
     }
 
     /// A path in the allowed directory.

@@ -1,7 +1,7 @@
 //! Types that the parts of witvirt share.
 //!
 //! Nothing here does IO, keeps state or knows of wasmtime, tokio or QEMU. [`spec`] is the machine as users and plugins
-//! describe it, [`extent`] the vocabulary between format plugins and the data path, [`format`] and [`source`] the seams
+//! describe it, [`extent`] the vocabulary between format plugins and the data path, [`mod@format`] and [`source`] the seams
 //! between the two, [`plugin`] what the config says of a plugin.
 
 pub mod bytes;

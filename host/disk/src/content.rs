@@ -8,7 +8,7 @@
 //!
 //! A plain SHA-256 would have to see the bytes in order, on one thread, holes included. This one is computed by as many
 //! threads as copy, costs nothing for holes (the digest of a zero chunk is a constant) and lets a chunk be verified on its
-//! own. [`digest`] computes it from a file.
+//! own. `Store::verify` computes it again.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -2,7 +2,7 @@
 //!
 //! No foreign format is parsed here. Format plugins ([`witvirt_core::format`]) say where the bytes of a guest's disk lie;
 //! this crate checks every word of it ([`map`]), resolves the files an image names inside directories that the operator
-//! allowed ([`source`]), moves the bytes ([`copy`]) and keeps the result under the digest of what a guest sees ([`Store`],
+//! allowed ([`source`]), moves the bytes (`copy`) and keeps the result under the digest of what a guest sees ([`Store`],
 //! [`content`]).
 //!
 //! Everything blocks: run it off the async threads.

@@ -9,7 +9,7 @@ use crate::bytes::ByteSize;
 /// Something wrong with a spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where ("disks[1].serial").
+    /// Where (`disks[1].serial`).
     pub path: String,
     /// What, and what would be right.
     pub message: String,

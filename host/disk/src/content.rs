@@ -18,11 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 use witvirt_core::Digest;
-use witvirt_core::source::ByteSource;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Progress;
-use crate::source::FileSource;
+use crate::source::{FileSource, Source};
 
 /// Bytes in a chunk.
 pub const CHUNK: u64 = 1 << 20;
@@ -71,7 +70,7 @@ impl Leaves {
 }
 
 /// The content digest of a raw disk. Progress counts the bytes that are stored.
-pub(crate) fn digest(source: &FileSource, threads: usize, progress: &Progress) -> Result<Digest> {
+pub(crate) fn digest(source: &dyn Source, threads: usize, progress: &Progress) -> Result<Digest> {
     let size = source.size();
     progress.begin(size);
     let leaves = Mutex::new(Leaves::new(size));
@@ -114,7 +113,7 @@ pub fn digest_of_file(file: File, threads: usize) -> Result<Digest> {
 }
 
 /// The plain SHA-256 of all bytes of a file.
-pub(crate) fn sha256_of(source: &FileSource, progress: &Progress) -> Result<Digest> {
+pub(crate) fn sha256_of(source: &dyn Source, progress: &Progress) -> Result<Digest> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; CHUNK as usize];
     let mut at = 0;

@@ -28,5 +28,5 @@ pub use request::{
     Access, CheckReport, ConvertRequest, ConvertSource, Converted, DiskHandle, DiskKind, DiskRecord,
     ImageInfo, ImportRequest, Imported, Removed, SourceFile,
 };
-pub use source::{AllowedDirs, FileSource};
+pub use source::{AllowedDirs, FileSource, Source};
 pub use store::{Store, StoreOptions};

@@ -7,7 +7,7 @@ use crate::content::CHUNK;
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Chain, Codec, EncodedPiece, Piece, PieceKind, Survey};
 use crate::progress::Progress;
-use crate::source::FileSource;
+use crate::source::Source;
 
 use super::raw::Cloner;
 
@@ -51,7 +51,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn covers(&self, source: &FileSource, offset: u64) -> bool {
+    fn covers(&self, source: &dyn Source, offset: u64) -> bool {
         self.file == source.identity() && self.start <= offset && offset < self.end
     }
 }
@@ -178,7 +178,7 @@ impl<'a> Planner<'a> {
     fn fetch(&mut self) -> Result<Piece> {
         let mut piece = self.chain.piece(self.at, self.size)?;
         let PieceKind::Data { source, offset } = &piece.kind else { return Ok(piece) };
-        match self.stored.take().filter(|stored| stored.covers(source, *offset)) {
+        match self.stored.take().filter(|stored| stored.covers(source.as_ref(), *offset)) {
             Some(stored) => self.stored = Some(stored),
             None => {
                 let data = source.next_data(*offset);
@@ -194,7 +194,7 @@ impl<'a> Planner<'a> {
         let end = self.stored.as_ref().map_or(u64::MAX, |stored| stored.end);
         piece.length = piece.length.min(end - offset);
         if let Some(cloner) = &mut self.cloner {
-            piece.length = cloner.try_clone(source, *offset, piece.start, piece.length);
+            piece.length = cloner.try_clone(source.as_ref(), *offset, piece.start, piece.length);
         }
         Ok(piece)
     }

@@ -10,7 +10,7 @@ use crate::content::{self, CHUNK, Leaves};
 use crate::error::{Doing, Result};
 use crate::map::{Piece, PieceKind};
 use crate::progress::Progress;
-use crate::source::FileSource;
+use crate::source::Source;
 use crate::sys;
 
 use super::buffer::Buffer;
@@ -215,16 +215,18 @@ impl Cloner<'_> {
 
     /// Clones `length` bytes, as far as they are aligned, unless that was done before. Returns the length of what is
     /// either wholly cloned or not at all, from its beginning.
-    pub(super) fn try_clone(&mut self, source: &FileSource, offset: u64, guest: u64, length: u64) -> u64 {
+    pub(super) fn try_clone(&mut self, source: &dyn Source, offset: u64, guest: u64, length: u64) -> u64 {
         if guest < self.cloned_to {
             return length.min(self.cloned_to - guest);
         }
+        let Some((file, base)) = source.file() else { return length };
+        let file_offset = base + offset;
         let aligned = length / BLOCK * BLOCK;
-        if !self.works || aligned == 0 || !offset.is_multiple_of(BLOCK) || !guest.is_multiple_of(BLOCK) {
+        if !self.works || aligned == 0 || !file_offset.is_multiple_of(BLOCK) || !guest.is_multiple_of(BLOCK) {
             return length;
         }
         // Other errors than "not here" are no reason to fail either: copying will say what is wrong.
-        match sys::clone_range(source.file(), offset, aligned, self.target, guest) {
+        match sys::clone_range(file, file_offset, aligned, self.target, guest) {
             Ok(()) => {
                 self.cloned_to = guest + aligned;
                 aligned

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use witvirt_core::extent::{Finding, Geometry, Reference};
 use witvirt_core::format::{Format, Formats, Image};
-use witvirt_core::source::ByteSource;
 
 use super::layer::Layer;
 use super::name;
@@ -14,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::record::SourceRecord;
 use crate::request::{Access, SourceFile};
-use crate::source::{FileSource, Located};
+use crate::source::{FileSource, Located, Source};
 
 /// How sure two plugins have to be of two formats for a file to count as made to be misread.
 const CERTAIN: u8 = 60;
@@ -34,7 +33,7 @@ struct Opened {
     record: SourceRecord,
     geometry: Geometry,
     references: Vec<Reference>,
-    sources: BTreeMap<u32, Arc<FileSource>>,
+    sources: BTreeMap<u32, Arc<dyn Source>>,
 }
 
 impl Chain {
@@ -43,13 +42,13 @@ impl Chain {
         let mut located = access.allowed.open(&file.path)?;
         let mut format = match &file.format {
             Some(format) => format.clone(),
-            None => probe(access.formats, &located.source)?,
+            None => probe(access.formats, located.source.as_ref())?,
         };
         let mut seen = HashSet::new();
         let mut layers: Vec<Layer> = Vec::new();
         let mut first_references = None;
         loop {
-            check_depth(&layers, &mut seen, &located.source, limits)?;
+            check_depth(&layers, &mut seen, located.source.as_ref(), limits)?;
             let opened = open_image(access, limits, &located, &format)?;
             let backing = backing_of(&opened)?.cloned();
             let next = match &backing {
@@ -68,7 +67,7 @@ impl Chain {
 
     /// A raw file of the store.
     pub(crate) fn raw(source: FileSource, limits: &Limits) -> Self {
-        let source = Arc::new(source);
+        let source: Arc<dyn Source> = Arc::new(source);
         let size = source.size();
         let record = SourceRecord {
             path: source.label().to_owned(),
@@ -108,7 +107,7 @@ impl Chain {
     }
 
     /// The topmost file.
-    pub(crate) fn primary(&self) -> Result<Arc<FileSource>> {
+    pub(crate) fn primary(&self) -> Result<Arc<dyn Source>> {
         self.layers[0].source(0)
     }
 
@@ -138,7 +137,7 @@ impl Chain {
 fn check_depth(
     layers: &[Layer],
     seen: &mut HashSet<(u64, u64)>,
-    source: &FileSource,
+    source: &dyn Source,
     limits: &Limits,
 ) -> Result<()> {
     if layers.len() >= limits.max_chain {
@@ -208,7 +207,7 @@ fn open_part(
     access: Access<'_>,
     located: &Located,
     reference: &Reference,
-) -> Result<Option<Arc<FileSource>>> {
+) -> Result<Option<Arc<dyn Source>>> {
     let label = located.source.label();
     name::check(label, &reference.role, &reference.name)?;
     match access.references.open(&located.sibling(&reference.name)) {
@@ -270,7 +269,7 @@ fn known(formats: &dyn Formats) -> String {
 }
 
 /// Asks every plugin what the file is. Raw is never the answer: everything is raw.
-fn probe(formats: &dyn Formats, source: &FileSource) -> Result<String> {
+fn probe(formats: &dyn Formats, source: &dyn Source) -> Result<String> {
     let size = source.size();
     let mut head = vec![0; size.min(64 << 10) as usize];
     source.read_exact_at(&mut head, 0)?;

@@ -5,20 +5,19 @@ use std::sync::Arc;
 
 use witvirt_core::extent::{Extent, ExtentKind, Geometry};
 use witvirt_core::format::Image;
-use witvirt_core::source::ByteSource;
 
 use super::validator::Validator;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, PAGE};
 use crate::record::SourceRecord;
-use crate::source::FileSource;
+use crate::source::Source;
 
 /// An opened image with its parts attached.
 pub(crate) struct Layer {
     pub(super) image: Box<dyn Image>,
     pub(super) record: SourceRecord,
     pub(super) geometry: Geometry,
-    sources: BTreeMap<u32, Arc<FileSource>>,
+    sources: BTreeMap<u32, Arc<dyn Source>>,
     validator: Validator,
     page: VecDeque<Extent>,
 }
@@ -29,7 +28,7 @@ impl Layer {
         image: Box<dyn Image>,
         record: SourceRecord,
         geometry: Geometry,
-        sources: BTreeMap<u32, Arc<FileSource>>,
+        sources: BTreeMap<u32, Arc<dyn Source>>,
         has_backing: bool,
         limits: &Limits,
     ) -> Self {
@@ -47,12 +46,12 @@ impl Layer {
     }
 
     /// The files of this image.
-    pub(super) fn sources(&self) -> impl Iterator<Item = &Arc<FileSource>> {
+    pub(super) fn sources(&self) -> impl Iterator<Item = &Arc<dyn Source>> {
         self.sources.values()
     }
 
     /// An attached file. The validator has seen to it that it is there.
-    pub(super) fn source(&self, id: u32) -> Result<Arc<FileSource>> {
+    pub(super) fn source(&self, id: u32) -> Result<Arc<dyn Source>> {
         let missing =
             || Error::new(ErrorKind::Plugin, format!("source {id} of {} is not attached", self.record.path));
         self.sources.get(&id).cloned().ok_or_else(missing)

@@ -7,7 +7,7 @@ use witvirt_core::extent::{Encoded, ExtentKind};
 use super::chain::Chain;
 use crate::codec::NativeCodec;
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::FileSource;
+use crate::source::Source;
 
 /// Guest bytes `start .. start + length` and where they come from.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub(crate) enum PieceKind {
     /// Reads as zeros.
     Zero,
     /// As they are, in a file.
-    Data { source: Arc<FileSource>, offset: u64 },
+    Data { source: Arc<dyn Source>, offset: u64 },
     /// Encoded, in a file.
     Encoded(EncodedPiece),
     /// Here.
@@ -37,7 +37,7 @@ pub(crate) enum PieceKind {
 #[derive(Debug, Clone)]
 pub(crate) struct EncodedPiece {
     /// The file.
-    pub(crate) source: Arc<FileSource>,
+    pub(crate) source: Arc<dyn Source>,
     /// Which layer's plugin has to decode it, if the host cannot.
     pub(crate) layer: usize,
     /// How it is encoded.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::Source;
 use super::file::{FileSource, kind_name};
 use crate::error::{Doing, Error, ErrorKind, Result};
 
@@ -28,7 +29,7 @@ struct Root {
 #[derive(Debug, Clone)]
 pub struct Located {
     /// The file.
-    pub source: Arc<FileSource>,
+    pub source: Arc<dyn Source>,
     /// Absolute path of its directory, by which names inside it are resolved.
     directory: PathBuf,
 }
@@ -62,7 +63,7 @@ impl AllowedDirs {
     pub fn open(&self, path: &Path) -> Result<Located> {
         let (root, below) = self.locate(path)?;
         let file = open_source(root.dir.as_fd(), &below, path, OFlags::RDONLY)?;
-        let source = Arc::new(FileSource::new(file, &path.to_string_lossy())?);
+        let source: Arc<dyn Source> = Arc::new(FileSource::new(file, &path.to_string_lossy())?);
         let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
         Ok(Located { source, directory })
     }

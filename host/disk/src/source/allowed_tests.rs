@@ -5,7 +5,6 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use witvirt_core::source::ByteSource;
 
 use super::{AllowedDirs, open_beneath, open_by_parts};
 use crate::error::ErrorKind;

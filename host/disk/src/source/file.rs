@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{FileType, SeekFrom};
 use witvirt_core::source::ByteSource;
 
-use super::lock;
+use super::{Identity, Source, lock};
 use crate::error::{Doing, Error, ErrorKind, Result, SourceChanged};
 
 /// A regular file or block device, with the size and times it had when it was opened. It holds QEMU's read locks.
@@ -18,7 +18,7 @@ pub struct FileSource {
     label: String,
     size: u64,
     stamp: Option<Stamp>,
-    identity: (u64, u64),
+    identity: Identity,
     sparse: bool,
 }
 
@@ -74,71 +74,6 @@ impl FileSource {
             format!("{} is being written by another process (a running machine?): stop it first", self.label),
         ))
     }
-
-    /// Its name in messages, without control characters.
-    pub fn label(&self) -> &str {
-        &self.label
-    }
-
-    /// The open file, for the movers.
-    pub(crate) fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Which file it is, whatever its names: device and inode.
-    pub(crate) fn identity(&self) -> (u64, u64) {
-        self.identity
-    }
-
-    /// The first byte at or after `offset` that is stored, or the size. A file without holes answers `offset`.
-    pub(crate) fn next_data(&self, offset: u64) -> u64 {
-        if !self.sparse || offset >= self.size {
-            return offset.min(self.size);
-        }
-        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
-            Ok(data) => data.clamp(offset, self.size),
-            Err(rustix::io::Errno::NXIO) => self.size,
-            Err(_) => offset,
-        }
-    }
-
-    /// The first byte at or after `offset` that is in a hole, or the size.
-    pub(crate) fn next_hole(&self, offset: u64) -> u64 {
-        if !self.sparse || offset >= self.size {
-            return self.size;
-        }
-        match rustix::fs::seek(&self.file, SeekFrom::Hole(offset)) {
-            Ok(hole) => hole.clamp(offset, self.size),
-            Err(_) => self.size,
-        }
-    }
-
-    /// Compares the file with what it was when it was opened.
-    ///
-    /// # Errors
-    /// `Changed` when its size or times differ: what was read is not of one moment.
-    pub fn verify_unchanged(&self) -> Result<()> {
-        let Some(stamp) = self.stamp else { return Ok(()) };
-        let stat = rustix::fs::fstat(&self.file).doing(|| format!("stat {}", self.label))?;
-        if Stamp::of(&stat) == stamp {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Changed,
-            format!("{} changed while it was read: try again when nobody writes it", self.label),
-        ))
-    }
-
-    /// Fills `buffer` from `offset`: all of it, or an error that says where bytes were missing.
-    pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
-        let end = offset.saturating_add(buffer.len() as u64);
-        let read = self.read_at(buffer, offset).doing(|| format!("read {} at byte {offset}", self.label))?;
-        if read == buffer.len() {
-            return Ok(());
-        }
-        let message = format!("{} ends at byte {}, data up to byte {end} is missing", self.label, self.size);
-        Err(Error::new(ErrorKind::Corrupt, message))
-    }
 }
 
 impl ByteSource for FileSource {
@@ -164,6 +99,53 @@ impl ByteSource for FileSource {
             }
         }
         Ok(filled)
+    }
+}
+
+impl Source for FileSource {
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    fn verify_unchanged(&self) -> Result<()> {
+        let Some(stamp) = self.stamp else { return Ok(()) };
+        let stat = rustix::fs::fstat(&self.file).doing(|| format!("stat {}", self.label))?;
+        if Stamp::of(&stat) == stamp {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Changed,
+            format!("{} changed while it was read: try again when nobody writes it", self.label),
+        ))
+    }
+
+    fn next_data(&self, offset: u64) -> u64 {
+        if !self.sparse || offset >= self.size {
+            return offset.min(self.size);
+        }
+        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(data) => data.clamp(offset, self.size),
+            Err(rustix::io::Errno::NXIO) => self.size,
+            Err(_) => offset,
+        }
+    }
+
+    fn next_hole(&self, offset: u64) -> u64 {
+        if !self.sparse || offset >= self.size {
+            return self.size;
+        }
+        match rustix::fs::seek(&self.file, SeekFrom::Hole(offset)) {
+            Ok(hole) => hole.clamp(offset, self.size),
+            Err(_) => self.size,
+        }
+    }
+
+    fn file(&self) -> Option<(&File, u64)> {
+        Some((&self.file, 0))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::progress::Progress;
 use crate::record::{ImageRecord, ImageState, ImageSummary, Seal};
 use crate::request::Removed;
-use crate::source::FileSource;
+use crate::source::{FileSource, Source as _};
 
 pub(super) const DISK: &str = "disk.raw";
 pub(super) const RECORD: &str = "image.json";

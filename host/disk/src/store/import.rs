@@ -76,7 +76,7 @@ impl Store {
         let wanted = request.source_digest || request.expected_source_digest.is_some();
         std::thread::scope(|scope| {
             // A pass of its own over the file, in order, which the copy does not have. It shares the page cache with it.
-            let hasher = wanted.then(|| scope.spawn(|| content::sha256_of(&primary, progress)));
+            let hasher = wanted.then(|| scope.spawn(|| content::sha256_of(primary.as_ref(), progress)));
             let target = RawTarget { file, hash: true, bounded: true };
             let written =
                 write_raw(Planner::new(chain, survey, progress), target, size, self.threads, progress);

@@ -1,0 +1,1 @@
+//! Remote sources: HTTP servers and OCI registries.

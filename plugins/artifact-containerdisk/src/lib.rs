@@ -1,0 +1,1 @@
+//! The containerdisk artifact layout.

@@ -1,0 +1,1 @@
+//! The macosvz artifact layout.

@@ -1,0 +1,1 @@
+//! The oras artifact layout.

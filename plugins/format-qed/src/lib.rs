@@ -1,0 +1,1 @@
+//! The qed format.

@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Limit,
     /// A plugin broke or lied.
     Plugin,
+    /// A server that cannot be reached for now; the same request may succeed later.
+    Unavailable,
     /// The caller cancelled.
     Cancelled,
     /// The operating system's.
@@ -62,10 +64,7 @@ impl Error {
             }
             io::ErrorKind::NotFound => ErrorKind::NotFound,
             io::ErrorKind::PermissionDenied => ErrorKind::Denied,
-            _ => match changed_while_read(&error) {
-                true => ErrorKind::Changed,
-                false => ErrorKind::Io,
-            },
+            _ => carried(&error).unwrap_or(ErrorKind::Io),
         };
         Self { kind, message: format!("cannot {}", doing.into()), source: Some(Box::new(error)) }
     }
@@ -88,8 +87,19 @@ impl Error {
 #[error("{0}")]
 pub(crate) struct SourceChanged(pub(crate) String);
 
-fn changed_while_read(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<SourceChanged>())
+/// The kind that an error of a source or a remote object has inside of what [`io::Read`] makes of it.
+fn carried(error: &io::Error) -> Option<ErrorKind> {
+    let inner = error.get_ref()?;
+    if inner.is::<SourceChanged>() {
+        return Some(ErrorKind::Changed);
+    }
+    inner.downcast_ref::<Error>().map(Error::kind)
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        Self::other(error)
+    }
 }
 
 impl fmt::Display for Error {

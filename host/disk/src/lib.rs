@@ -7,6 +7,7 @@
 //!
 //! Everything blocks: run it off the async threads.
 
+mod blob;
 mod codec;
 pub mod content;
 mod copy;
@@ -20,6 +21,7 @@ pub mod source;
 mod store;
 mod sys;
 
+pub use blob::Blob;
 pub use error::{Error, ErrorKind, Result};
 pub use limits::Limits;
 pub use progress::{Progress, ProgressStatus};

@@ -13,7 +13,7 @@ impl From<witvirt_disk::Error> for Error {
             Disk::NotFound => ErrorKind::NotFound,
             Disk::AlreadyExists | Disk::InUse | Disk::Changed => ErrorKind::Conflict,
             Disk::Denied => ErrorKind::Denied,
-            Disk::Cancelled => ErrorKind::Unavailable,
+            Disk::Cancelled | Disk::Unavailable => ErrorKind::Unavailable,
             Disk::NoSpace | Disk::Plugin | Disk::Io => ErrorKind::Internal,
         };
         let told = Self::new(kind, chain(&error));

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use witvirt_core::extent::{Finding, Geometry, Reference};
+use witvirt_core::extent::{Finding, Geometry, Probe, Reference};
 use witvirt_core::format::{Format, Formats, Image};
 
 use super::layer::Layer;
 use super::name;
+use super::parent::{backing_of, check_identity, follow};
 use super::raw::{self, RawImage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -28,11 +29,11 @@ pub(crate) struct Chain {
 }
 
 /// An image before its backing image is known.
-struct Opened {
-    image: Box<dyn Image>,
-    record: SourceRecord,
+pub(super) struct Opened {
+    pub(super) image: Box<dyn Image>,
+    pub(super) record: SourceRecord,
     geometry: Geometry,
-    references: Vec<Reference>,
+    pub(super) references: Vec<Reference>,
     sources: BTreeMap<u32, Arc<dyn Source>>,
 }
 
@@ -46,21 +47,25 @@ impl Chain {
         };
         let mut seen = HashSet::new();
         let mut layers: Vec<Layer> = Vec::new();
-        let mut first_references = None;
+        let mut references = None;
+        check_depth(0, &mut seen, located.source.as_ref(), limits)?;
+        let mut opened = open_image(access, limits, &located, &format)?;
         loop {
-            check_depth(&layers, &mut seen, located.source.as_ref(), limits)?;
-            let opened = open_image(access, limits, &located, &format)?;
             let backing = backing_of(&opened)?.cloned();
-            let next = match &backing {
-                None => None,
-                Some(reference) => Some(follow(access, &located, reference, file, layers.is_empty())?),
-            };
-            first_references.get_or_insert(opened.references);
-            let Opened { image, record, geometry, sources, .. } = opened;
-            layers.push(Layer::new(image, record, geometry, sources, next.is_some(), limits));
-            match next {
-                None => return Ok(Self { layers, references: first_references.unwrap_or_default() }),
-                Some(next) => (located, format) = next,
+            let mut below = None;
+            if let Some(reference) = &backing {
+                (located, format) = follow(access, &located, reference, file, layers.is_empty())?;
+                check_depth(layers.len() + 1, &mut seen, located.source.as_ref(), limits)?;
+                let mut parent = open_image(access, limits, &located, &format)?;
+                check_identity(&mut opened, &mut parent)?;
+                below = Some(parent);
+            }
+            let Opened { image, record, geometry, references: named, sources } = opened;
+            references.get_or_insert(named);
+            layers.push(Layer::new(image, record, geometry, sources, below.is_some(), limits));
+            match below {
+                None => return Ok(Self { layers, references: references.unwrap_or_default() }),
+                Some(parent) => opened = parent,
             }
         }
     }
@@ -135,12 +140,12 @@ impl Chain {
 }
 
 fn check_depth(
-    layers: &[Layer],
+    depth: usize,
     seen: &mut HashSet<(u64, u64)>,
     source: &dyn Source,
     limits: &Limits,
 ) -> Result<()> {
-    if layers.len() >= limits.max_chain {
+    if depth >= limits.max_chain {
         let message =
             format!("{}: more than {} images, each backing the one before", source.label(), limits.max_chain);
         return Err(Error::new(ErrorKind::Limit, message));
@@ -217,42 +222,7 @@ fn open_part(
     }
 }
 
-/// The one backing image of an image, where it has one.
-fn backing_of(opened: &Opened) -> Result<Option<&Reference>> {
-    let mut backing = opened.references.iter().filter(|reference| reference.is_backing());
-    let first = backing.next();
-    if backing.next().is_some() {
-        let message = format!("{} names more than one backing image", opened.record.path);
-        return Err(Error::new(ErrorKind::Unsupported, message));
-    }
-    Ok(first)
-}
-
-/// Opens the file that a backing reference means, and says which format it has. It is never probed: a guest may have
-/// written into a raw backing file whatever it wanted to be taken for.
-fn follow(
-    access: Access<'_>,
-    located: &Located,
-    reference: &Reference,
-    file: &SourceFile,
-    topmost: bool,
-) -> Result<(Located, String)> {
-    let label = located.source.label();
-    name::check(label, &reference.role, &reference.name)?;
-    let given = if topmost { file.backing_format.clone() } else { None };
-    let Some(format) = given.or_else(|| reference.format_hint.clone()) else {
-        let message = format!(
-            "{label} does not say which format its backing file \"{}\" has: state it, it is not guessed",
-            name::show(&reference.name)
-        );
-        return Err(Error::new(ErrorKind::Denied, message));
-    };
-    let opened = access.references.open(&located.sibling(&reference.name));
-    let next = opened.map_err(|error| error.during(format!("the backing file of {label}")))?;
-    Ok((next, format))
-}
-
-fn plugin_for(formats: &dyn Formats, format: &str) -> Result<Arc<dyn Format>> {
+pub(super) fn plugin_for(formats: &dyn Formats, format: &str) -> Result<Arc<dyn Format>> {
     if let Some(plugin) = formats.by_format(format) {
         return Ok(plugin);
     }
@@ -270,15 +240,10 @@ fn known(formats: &dyn Formats) -> String {
 
 /// Asks every plugin what the file is. Raw is never the answer: everything is raw.
 fn probe(formats: &dyn Formats, source: &dyn Source) -> Result<String> {
-    let size = source.size();
-    let mut head = vec![0; size.min(64 << 10) as usize];
-    source.read_exact_at(&mut head, 0)?;
-    let mut tail = vec![0; size.min(4 << 10) as usize];
-    let tail_start = size - tail.len() as u64;
-    source.read_exact_at(&mut tail, tail_start)?;
+    let ends = Ends::read(source)?;
     let mut found: Vec<(u8, String)> = Vec::new();
     for plugin in formats.all() {
-        let Some(probe) = plugin.probe(&head, &tail, size)? else { continue };
+        let Some(probe) = ends.probe(plugin.as_ref())? else { continue };
         if probe.format != "raw" && plugin.formats().contains(&probe.format) {
             found.push((probe.confidence, probe.format));
         }
@@ -300,4 +265,32 @@ fn probe(formats: &dyn Formats, source: &dyn Source) -> Result<String> {
         return Err(Error::new(ErrorKind::Denied, message));
     }
     Ok(best.clone())
+}
+
+/// What probing sees of a file.
+struct Ends {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    size: u64,
+}
+
+impl Ends {
+    fn read(source: &dyn Source) -> Result<Self> {
+        let size = source.size();
+        let mut head = vec![0; size.min(64 << 10) as usize];
+        source.read_exact_at(&mut head, 0)?;
+        let mut tail = vec![0; size.min(4 << 10) as usize];
+        let tail_start = size - tail.len() as u64;
+        source.read_exact_at(&mut tail, tail_start)?;
+        Ok(Self { head, tail, size })
+    }
+
+    fn probe(&self, plugin: &dyn Format) -> Result<Option<Probe>> {
+        Ok(plugin.probe(&self.head, &self.tail, self.size)?)
+    }
+}
+
+/// What one plugin says of a file.
+pub(super) fn probe_of(plugin: &dyn Format, source: &dyn Source) -> Result<Option<Probe>> {
+    Ends::read(source)?.probe(plugin)
 }

@@ -4,6 +4,7 @@ mod chain;
 mod layer;
 mod merge;
 mod name;
+mod parent;
 mod raw;
 mod validator;
 

@@ -104,6 +104,25 @@ impl AllowedDirs {
         Ok((cap_std::fs::Dir::from_std_file(dir.into()), name.to_owned()))
     }
 
+    /// The names in a directory, sorted; those that are no text are left out.
+    ///
+    /// # Errors
+    /// As [`AllowedDirs::open`].
+    pub(crate) fn list(&self, path: &Path) -> Result<Vec<String>> {
+        let (root, below) = self.locate(path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = open_beneath(root.dir.as_fd(), &below, flags).map_err(|errno| refusal(errno, path))?;
+        let entries = rustix::fs::Dir::new(dir).doing(|| format!("list {}", show(path)))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.doing(|| format!("list {}", show(path)))?;
+            names.extend(entry.file_name().to_str().ok().map(str::to_owned));
+        }
+        names.retain(|name| name != "." && name != "..");
+        names.sort();
+        Ok(names)
+    }
+
     fn locate(&self, path: &Path) -> Result<(&Root, PathBuf)> {
         if !path.is_absolute() {
             return Err(Error::new(
@@ -131,6 +150,11 @@ impl AllowedDirs {
 }
 
 impl Located {
+    /// The absolute path of its directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The absolute path that a name in this file means: relative names are relative to the file's own directory.
     pub(crate) fn sibling(&self, name: &str) -> PathBuf {
         self.directory.join(name)

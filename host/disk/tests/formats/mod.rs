@@ -267,6 +267,7 @@ pub type Decode = Box<dyn FnMut(&str, &[u8], u32) -> Vec<u8> + Send>;
 /// An image that says what it was told to say.
 pub struct Told {
     pub virtual_size: u64,
+    pub facts: Vec<(String, String)>,
     pub references: Vec<Reference>,
     pub page: PageOf,
     pub decode: Decode,
@@ -276,6 +277,7 @@ impl Default for Told {
     fn default() -> Self {
         Self {
             virtual_size: 0,
+            facts: Vec::new(),
             references: Vec::new(),
             page: Box::new(|_, _, _| Page::default()),
             decode: Box::new(|_, _, _| Vec::new()),
@@ -289,7 +291,7 @@ impl Image for Told {
     }
 
     fn facts(&mut self) -> Result<Vec<(String, String)>, PluginError> {
-        Ok(Vec::new())
+        Ok(self.facts.clone())
     }
 
     fn references(&mut self) -> Result<Vec<Reference>, PluginError> {

@@ -1,0 +1,128 @@
+//! The image below an image: found by the name or by the identity that the image gives for it.
+
+use std::path::PathBuf;
+
+use witvirt_core::extent::Reference;
+use witvirt_core::format::Format;
+
+use super::chain::{Opened, plugin_for, probe_of};
+use super::name;
+use crate::error::{Error, ErrorKind, Result};
+use crate::request::{Access, SourceFile};
+use crate::source::Located;
+
+/// In front of an identity in a reference that has no file name.
+const BY_IDENTITY: &str = "uuid:";
+
+/// Most files that are looked at to find one by its identity.
+const MAX_CANDIDATES: usize = 1000;
+
+/// The one backing image of an image, where it has one.
+pub(super) fn backing_of(opened: &Opened) -> Result<Option<&Reference>> {
+    let mut backing = opened.references.iter().filter(|reference| reference.is_backing());
+    let first = backing.next();
+    if backing.next().is_some() {
+        let message = format!("{} names more than one backing image", opened.record.path);
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    Ok(first)
+}
+
+/// Opens the file that a backing reference means, and says which format it has. It is never probed: a guest may have
+/// written into a raw backing file whatever it wanted to be taken for.
+pub(super) fn follow(
+    access: Access<'_>,
+    located: &Located,
+    reference: &Reference,
+    file: &SourceFile,
+    topmost: bool,
+) -> Result<(Located, String)> {
+    let label = located.source.label();
+    let given = if topmost { file.backing_format.clone() } else { None };
+    let Some(format) = given.or_else(|| reference.format_hint.clone()) else {
+        let message = format!(
+            "{label} does not say which format its backing file \"{}\" has: state it, it is not guessed",
+            name::show(&reference.name)
+        );
+        return Err(Error::new(ErrorKind::Denied, message));
+    };
+    if let Some(identity) = reference.name.strip_prefix(BY_IDENTITY) {
+        return Ok((find(access, located, identity, &format)?, format));
+    }
+    name::check(label, &reference.role, &reference.name)?;
+    let opened = access.references.open(&located.sibling(&reference.name));
+    let next = opened.map_err(|error| error.during(format!("the backing file of {label}")))?;
+    Ok((next, format))
+}
+
+/// Looks for the image with an identity among the files beside the one that wants it.
+fn find(access: Access<'_>, located: &Located, identity: &str, format: &str) -> Result<Located> {
+    let plugin = plugin_for(access.formats, format)?;
+    let mut looked_at = 0;
+    for path in candidates(access, located)? {
+        // Whatever cannot be read is not it.
+        let Ok(candidate) = access.references.open(&path) else { continue };
+        if candidate.source.identity() == located.source.identity() {
+            continue;
+        }
+        looked_at += 1;
+        if is_image(plugin.as_ref(), &candidate, format, identity) {
+            return Ok(candidate);
+        }
+    }
+    let message = format!(
+        "{} has the parent \"{}\", which is none of the {looked_at} other files in its directory: put the {format} image \
+         with that identity beside it",
+        located.source.label(),
+        name::show(identity)
+    );
+    Err(Error::new(ErrorKind::NotFound, message))
+}
+
+fn candidates(access: Access<'_>, located: &Located) -> Result<Vec<PathBuf>> {
+    let names = access.references.list(located.directory())?;
+    if names.len() > MAX_CANDIDATES {
+        let message = format!(
+            "{} does not name its parent, and there are more than {MAX_CANDIDATES} files beside it to look for it: give \
+             the images a directory of their own",
+            located.source.label()
+        );
+        return Err(Error::new(ErrorKind::Limit, message));
+    }
+    Ok(names.into_iter().map(|name| located.directory().join(name)).collect())
+}
+
+fn is_image(plugin: &dyn Format, candidate: &Located, format: &str, identity: &str) -> bool {
+    let probed = probe_of(plugin, candidate.source.as_ref());
+    if !matches!(probed, Ok(Some(probe)) if probe.format == format) {
+        return false;
+    }
+    let facts = plugin.open(candidate.source.clone(), format).and_then(|mut image| image.facts());
+    facts.is_ok_and(|facts| fact(&facts, "id") == Some(identity))
+}
+
+/// Compares the identity that an image expects of its parent with the one that the parent has.
+///
+/// # Errors
+/// `Corrupt` when the parent is another image, or was changed after the child was made over it.
+pub(super) fn check_identity(child: &mut Opened, parent: &mut Opened) -> Result<()> {
+    let facts = child.image.facts()?;
+    let Some(expected) = fact(&facts, "parent-id") else { return Ok(()) };
+    let facts = parent.image.facts()?;
+    let actual = fact(&facts, "id").unwrap_or("none");
+    if actual == expected {
+        return Ok(());
+    }
+    let message = format!(
+        "{} was made over an image with the identity {}, {} has {}: it is another image, or was changed since",
+        child.record.path,
+        name::show(expected),
+        parent.record.path,
+        name::show(actual)
+    );
+    Err(Error::new(ErrorKind::Corrupt, message))
+}
+
+fn fact<'a>(facts: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    facts.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}

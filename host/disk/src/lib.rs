@@ -31,4 +31,4 @@ pub use request::{
     ImageInfo, ImportRequest, Imported, Removed, SourceFile,
 };
 pub use source::{AllowedDirs, FileSource, Source};
-pub use store::{Store, StoreOptions};
+pub use store::{CollectRules, Collected, Store, StoreOptions};

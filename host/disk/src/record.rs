@@ -85,6 +85,8 @@ pub enum ImageState {
     Ready,
     /// The stored file is not as it was sealed; it is hashed again before its next use.
     Altered(String),
+    /// No: it was altered on disk and set aside; it can be imported again from its source.
+    Quarantined(String),
     /// No: its record or its file is missing or unreadable.
     Broken(String),
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use witvirt_core::spec::{Disk, DiskSource};
 use witvirt_core::{Digest, Name};
 use witvirt_disk::{
-    Access, AllowedDirs, ImageRecord, ImageState, ImageSummary, ImportRequest as DiskImport, SourceFile,
+    Access, AllowedDirs, Checksum, ImageRecord, ImageState, ImageSummary, ImportRequest as DiskImport, SourceFile,
     SourceRecord,
 };
 
@@ -100,13 +100,10 @@ impl Service {
             let allowed = root.as_ref().unwrap_or(&resources.allowed);
             let access =
                 Access { formats: resources.plugins.as_ref(), allowed, references: &resources.allowed };
-            let wanted = DiskImport {
-                source: SourceFile { path, format: request.format, backing_format: None },
-                name: Some(name),
-                replace: request.replace,
-                source_digest: request.sha256.is_some(),
-                expected_source_digest: request.sha256,
-            };
+            let mut wanted = DiskImport::new(SourceFile { path, format: request.format, backing_format: None });
+            wanted.name = Some(name);
+            wanted.replace = request.replace;
+            wanted.checksums.extend(request.sha256.map(Checksum::from));
             let imported = resources.store.import(access, &wanted, progress)?;
             let summary = resources.store.inspect(&imported.record.digest.to_string())?;
             Ok(ImportReply { image: image(summary), existed: imported.existed })
@@ -190,6 +187,7 @@ pub(crate) fn with_progress<T: Send + 'static>(
 fn image(summary: ImageSummary) -> Image {
     let (state, reason) = match summary.state {
         ImageState::Ready => ("ready", None),
+        ImageState::Quarantined(reason) => ("quarantined", Some(reason)),
         ImageState::Altered(reason) => ("altered", Some(reason)),
         ImageState::Broken(reason) => ("broken", Some(reason)),
     };

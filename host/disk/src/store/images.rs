@@ -126,7 +126,12 @@ impl Store {
     /// # Errors
     /// `NotFound`; `Changed` when the content is no longer what it was imported as.
     pub fn base(&self, digest: &Digest, progress: &Progress) -> Result<(File, ImageRecord)> {
-        let (file, record) = self.open_image(digest)?;
+        let (file, record) = {
+            let _lock = self.lock(FlockOperation::LockShared)?;
+            let opened = self.open_image(digest)?;
+            self.touch(digest)?;
+            opened
+        };
         if Seal::of(&file)? == record.seal {
             return Ok((file, record));
         }
@@ -146,8 +151,11 @@ impl Store {
         let actual = content::digest(&source, self.threads, progress)?;
         source.verify_unchanged()?;
         if actual != digest {
+            let reason = format!("it was altered on disk and hashes to {actual}");
+            self.quarantine(&digest, &reason)?;
             let message = format!(
-                "image {digest} was altered on disk, it hashes to {actual} now: remove it and import it again"
+                "image {digest} was altered on disk, it hashes to {actual} now: it is in quarantine, import it again from {}",
+                record.source.path
             );
             return Err(Error::new(ErrorKind::Changed, message));
         }
@@ -161,9 +169,15 @@ impl Store {
 
     fn open_image(&self, digest: &Digest) -> Result<(File, ImageRecord)> {
         let missing = |error: Error| match error.kind() {
-            ErrorKind::NotFound => {
-                Error::new(ErrorKind::NotFound, format!("there is no image {digest} in the store"))
-            }
+            ErrorKind::NotFound => match self.quarantined(digest) {
+                Ok(Some((record, reason))) => {
+                    let from = record.source.path;
+                    let message =
+                        format!("image {digest} is in quarantine ({reason}): import it again from {from}");
+                    Error::new(ErrorKind::Changed, message)
+                }
+                _ => Error::new(ErrorKind::NotFound, format!("there is no image {digest} in the store")),
+            },
             _ => error.during(format!("image {digest}")),
         };
         let dir = dirs::existing(&self.images, &digest.hex()).map_err(missing)?;
@@ -176,9 +190,17 @@ impl Store {
     fn summary(&self, digest: Digest, names: &BTreeMap<Name, Digest>) -> ImageSummary {
         let names = names_of(&digest, names);
         match self.open_image(&digest) {
-            Err(error) => {
-                ImageSummary { digest, names, state: ImageState::Broken(error.to_string()), record: None }
-            }
+            Err(error) => match self.quarantined(&digest) {
+                Ok(Some((record, reason))) if !self.images.exists(digest.hex()) => ImageSummary {
+                    digest,
+                    names,
+                    state: ImageState::Quarantined(reason),
+                    record: Some(record),
+                },
+                _ => {
+                    ImageSummary { digest, names, state: ImageState::Broken(error.to_string()), record: None }
+                }
+            },
             Ok((file, record)) => {
                 let state = match Seal::of(&file) {
                     Ok(seal) if seal == record.seal => ImageState::Ready,
@@ -215,12 +237,18 @@ impl Store {
     /// Takes an image out of the store in one step; the caller's directory takes it along when it is dropped.
     pub(super) fn set_aside(&self, digest: &Digest, temp: &Temp) -> Result<()> {
         let hex = digest.hex();
-        self.images.rename(&hex, &temp.dir, "removed").doing(|| format!("remove image {digest}"))?;
-        dirs::sync(&self.images)
+        let home = if self.images.exists(&hex) { &self.images } else { &self.quarantined };
+        home.rename(&hex, &temp.dir, "removed").doing(|| format!("remove image {digest}"))?;
+        dirs::sync(home)
     }
 
+    /// Of the images and of those in quarantine.
     fn digests(&self) -> Result<Vec<Digest>> {
-        Ok(dirs::entries(&self.images)?.iter().filter_map(|name| name.parse().ok()).collect())
+        let mut names = dirs::entries(&self.images)?;
+        names.extend(dirs::entries(&self.quarantined)?);
+        names.sort();
+        names.dedup();
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     /// Refuses a name that belongs to another image than `digest`.
@@ -238,12 +266,12 @@ impl Store {
         dirs::write(&self.names, name.as_str(), format!("{digest}\n").as_bytes())
     }
 
-    fn remove_name(&self, name: &Name) -> Result<()> {
+    pub(super) fn remove_name(&self, name: &Name) -> Result<()> {
         self.names.remove_file(name.as_str()).doing(|| format!("remove the name {name}"))?;
         dirs::sync(&self.names)
     }
 
-    fn named(&self, name: &Name) -> Result<Option<Digest>> {
+    pub(super) fn named(&self, name: &Name) -> Result<Option<Digest>> {
         match dirs::read(&self.names, name.as_str()) {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes);

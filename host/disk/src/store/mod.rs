@@ -3,7 +3,9 @@
 //! ```text
 //! images/<digest>/disk.raw     what a guest sees; mode 0400
 //! images/<digest>/image.json   the ImageRecord
+//! images/<digest>/used         empty; its modification time is when the image was last opened
 //! names/<name>                 a digest
+//! quarantine/<digest>/         images that were altered on disk
 //! volumes/<name>.raw           raw disks that outlive machines
 //! tmp/<unique>/                unfinished work, locked by its owner
 //! lock                         held while names and images change
@@ -12,11 +14,13 @@
 //! A directory in `images/` is complete: it was made in `tmp/`, flushed and renamed. So a cut at any moment leaves images
 //! or unfinished work, and [`Store::open`] removes the latter once its owner is dead.
 
+mod collect;
 mod dirs;
 mod disks;
 mod images;
 mod import;
 mod overlay;
+mod quarantine;
 mod read;
 mod temp;
 mod volumes;
@@ -30,6 +34,8 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::limits::Limits;
+
+pub use collect::{CollectRules, Collected};
 
 /// How a store works.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +54,7 @@ pub struct Store {
     images: Dir,
     names: Dir,
     volumes: Dir,
+    quarantined: Dir,
     tmp: Dir,
     limits: Limits,
     threads: usize,
@@ -72,6 +79,7 @@ impl Store {
             images: dirs::subdir(&dir, "images")?,
             names: dirs::subdir(&dir, "names")?,
             volumes: dirs::subdir(&dir, "volumes")?,
+            quarantined: dirs::subdir(&dir, "quarantine")?,
             tmp: dirs::subdir(&dir, "tmp")?,
             dir,
             limits: options.limits,

@@ -11,7 +11,9 @@ mod blob;
 mod codec;
 pub mod content;
 mod copy;
+mod digests;
 mod error;
+mod import_source;
 mod limits;
 pub mod map;
 mod progress;
@@ -19,16 +21,20 @@ mod record;
 mod request;
 pub mod source;
 mod store;
+mod stream;
 mod sys;
 
 pub use blob::Blob;
+pub use digests::{Algorithm, Checksum, InvalidChecksum};
 pub use error::{Error, ErrorKind, Result};
+pub use import_source::{ArtifactDisk, ArtifactPiece, ImportSource, Upload};
 pub use limits::Limits;
 pub use progress::{Progress, ProgressStatus};
 pub use record::{ImageRecord, ImageState, ImageSummary, Seal, SourceRecord};
 pub use request::{
     Access, CheckReport, ConvertRequest, ConvertSource, Converted, DiskHandle, DiskKind, DiskRecord,
-    ImageInfo, ImportRequest, Imported, Removed, SourceFile,
+    ImageInfo, ImportRequest, Imported, Reading, Removed, SourceFile,
 };
 pub use source::{AllowedDirs, FileSource, Source};
 pub use store::{CollectRules, Collected, Store, StoreOptions};
+pub use stream::{InvalidUnpack, Transport, Unpack};

@@ -8,8 +8,11 @@ use witvirt_core::extent::{Finding, Geometry, Reference};
 use witvirt_core::format::Formats;
 use witvirt_core::{Digest, Name};
 
+use crate::digests::Checksum;
+use crate::import_source::ImportSource;
 use crate::record::{ImageRecord, SourceRecord};
 use crate::source::AllowedDirs;
+use crate::stream::Unpack;
 
 /// What an operation may use to read files of strangers.
 #[derive(Clone, Copy)]
@@ -48,25 +51,58 @@ impl SourceFile {
     }
 }
 
+/// How to read the bytes of an import's source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Registry name of the image's format ("qcow2", "raw"); absent: probed by the plugins, which never yields raw.
+    pub format: Option<String>,
+    /// Format of its backing image, where the image itself does not say.
+    pub backing_format: Option<String>,
+    /// What it is unpacked from first.
+    pub unpack: Unpack,
+    /// Which member of an archive is the image: a path in it, or a directory with a "/" at the end whose only file it is;
+    /// absent: the only one that looks like a disk.
+    pub member: Option<String>,
+}
+
 /// An import into the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ImportRequest {
     /// What to import.
-    pub source: SourceFile,
+    pub source: ImportSource,
+    /// How to read it. Of an artifact, `unpack` and `member` are ignored: its pieces say that themselves.
+    pub reading: Reading,
     /// The name to give it; absent: it is known by its digest only.
     pub name: Option<Name>,
     /// Whether the name may be taken from another image.
     pub replace: bool,
-    /// Whether to record the SHA-256 of the source file too. It costs a sequential pass over the file, next to the copy.
+    /// Whether to record the SHA-256 of the source's bytes although it costs a pass of its own, next to the copy. It does
+    /// for files and directories that are not compressed; of what arrives as one stream it is recorded always.
     pub source_digest: bool,
-    /// Refuse the import unless the source file has this SHA-256.
-    pub expected_source_digest: Option<Digest>,
+    /// What the source's bytes must hash to, as they were transported (before anything is unpacked). Not for directories
+    /// and artifacts in several pieces.
+    pub checksums: Vec<Checksum>,
 }
 
 impl ImportRequest {
-    /// An import without a name or a source digest.
-    pub fn new(source: SourceFile) -> Self {
-        Self { source, name: None, replace: false, source_digest: false, expected_source_digest: None }
+    /// An import of a file, without a name or a source digest.
+    pub fn new(file: SourceFile) -> Self {
+        let SourceFile { path, format, backing_format } = file;
+        let mut request = Self::of(ImportSource::File(path));
+        request.reading = Reading { format, backing_format, ..Reading::default() };
+        request
+    }
+
+    /// An import of anything, probed, without a name or a source digest.
+    pub fn of(source: ImportSource) -> Self {
+        Self {
+            source,
+            reading: Reading::default(),
+            name: None,
+            replace: false,
+            source_digest: false,
+            checksums: Vec::new(),
+        }
     }
 }
 

@@ -17,8 +17,8 @@ use witvirt_core::extent::{Extent, ExtentKind, Page};
 use witvirt_core::spec::DiskSource;
 use witvirt_core::{ByteSize, Name};
 use witvirt_disk::{
-    Access, AllowedDirs, DiskHandle, Error, ErrorKind, ImageState, ImportRequest, Imported, Progress,
-    SourceFile, Store, StoreOptions,
+    Access, AllowedDirs, Checksum, DiskHandle, Error, ErrorKind, ImageState, ImportRequest, Imported,
+    Progress, SourceFile, Store, StoreOptions,
 };
 
 fn name(text: &str) -> Name {
@@ -106,7 +106,7 @@ fn the_source_digest_is_recorded_and_checked() {
     let mut request = ImportRequest::new(SourceFile::new(bench.path("source")).with_format("raw"));
     // FIPS 180-2, B.1.
     let abc = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".parse().unwrap();
-    request.expected_source_digest = Some(abc);
+    request.checksums = vec![Checksum::from(abc)];
     let record = bench.store.import(bench.access(), &request, &Progress::new()).unwrap().record;
     assert_eq!((record.source.digest, record.virtual_size), (Some(abc), 512));
     fs::write(bench.path("source"), "abd").unwrap();

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use witvirt_core::spec::{Disk, DiskSource};
 use witvirt_core::{Digest, Name};
 use witvirt_disk::{
-    Access, AllowedDirs, Checksum, ImageRecord, ImageState, ImageSummary, ImportRequest as DiskImport, SourceFile,
-    SourceRecord,
+    Access, AllowedDirs, Checksum, ImageRecord, ImageState, ImageSummary, ImportRequest as DiskImport,
+    SourceFile, SourceRecord,
 };
 
 use super::{Service, blocking};
@@ -100,7 +100,8 @@ impl Service {
             let allowed = root.as_ref().unwrap_or(&resources.allowed);
             let access =
                 Access { formats: resources.plugins.as_ref(), allowed, references: &resources.allowed };
-            let mut wanted = DiskImport::new(SourceFile { path, format: request.format, backing_format: None });
+            let mut wanted =
+                DiskImport::new(SourceFile { path, format: request.format, backing_format: None });
             wanted.name = Some(name);
             wanted.replace = request.replace;
             wanted.checksums.extend(request.sha256.map(Checksum::from));

@@ -10,11 +10,13 @@ use super::temp::Temp;
 use super::{Store, dirs, now};
 use crate::content;
 use crate::copy::{Planner, RawTarget, write_raw};
+use crate::digests::Checksum;
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::import_source::ImportSource;
 use crate::map::{Chain, Survey};
 use crate::progress::Progress;
 use crate::record::{ImageRecord, ImageState, ImageSummary, Seal};
-use crate::request::{Access, ImportRequest, Imported};
+use crate::request::{Access, ImportRequest, Imported, Reading, SourceFile};
 
 /// The image's directory inside the unfinished work.
 const IMAGE: &str = "image";
@@ -30,7 +32,12 @@ impl Store {
         request: &ImportRequest,
         progress: &Progress,
     ) -> Result<Imported> {
-        let mut chain = Chain::open(access, &self.limits, &request.source)?;
+        let ImportSource::File(path) = &request.source else {
+            return Err(Error::new(ErrorKind::Unsupported, "only files are imported so far"));
+        };
+        let Reading { format, backing_format, .. } = request.reading.clone();
+        let file = SourceFile { path: path.clone(), format, backing_format };
+        let mut chain = Chain::open(access, &self.limits, &file)?;
         let survey = chain.survey(progress, self.limits.max_data)?;
         let temp = self.temp()?;
         let dir = dirs::subdir(&temp.dir, IMAGE)?;
@@ -73,7 +80,7 @@ impl Store {
         file.set_len(size).doing(|| format!("make a file of {size} bytes"))?;
         progress.begin(survey.data);
         let primary = chain.primary()?;
-        let wanted = request.source_digest || request.expected_source_digest.is_some();
+        let wanted = request.source_digest || !request.checksums.is_empty();
         std::thread::scope(|scope| {
             // A pass of its own over the file, in order, which the copy does not have. It shares the page cache with it.
             let hasher = wanted.then(|| scope.spawn(|| content::sha256_of(primary.as_ref(), progress)));
@@ -87,8 +94,8 @@ impl Store {
             let source_digest = hasher.map(|hasher| hasher.join().unwrap_or_else(panicked));
             let digest = written?.digest();
             let source_digest = source_digest.transpose()?;
-            match (request.expected_source_digest, source_digest) {
-                (Some(expected), Some(actual)) if expected != actual => {
+            match (request.checksums.first(), source_digest) {
+                (Some(expected), Some(actual)) if *expected != Checksum::from(actual) => {
                     let message = format!("{} has the digest {actual}, not {expected}", primary.label());
                     Err(Error::new(ErrorKind::Corrupt, message))
                 }

@@ -6,10 +6,22 @@ mod capacity;
 #[path = "../bodies/qcow2.rs"]
 #[allow(dead_code)]
 mod qcow2;
+#[path = "../bodies/vdi.rs"]
+#[allow(dead_code)]
+mod vdi;
+#[path = "../bodies/qed.rs"]
+#[allow(dead_code)]
+mod qed;
 
 fn main() -> std::io::Result<()> {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    for (target, seeds) in [("qcow2", qcow2::seeds()), ("capacity", capacity::seeds())] {
+    let all = [
+        ("qcow2", qcow2::seeds()),
+        ("capacity", capacity::seeds()),
+        ("qed", qed::seeds()),
+        ("vdi", vdi::seeds()),
+    ];
+    for (target, seeds) in all {
         let directory = corpus.join(target);
         std::fs::create_dir_all(&directory)?;
         for (index, seed) in seeds.iter().enumerate() {

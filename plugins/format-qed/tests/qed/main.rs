@@ -1,0 +1,9 @@
+//! The plugin's logic, natively, against qemu-img, against images that others wrote, and against hostile ones.
+
+mod check;
+mod fuzz;
+mod hostile;
+mod random;
+mod read;
+mod support;
+mod write;

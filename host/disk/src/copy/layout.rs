@@ -119,10 +119,8 @@ impl LayoutTarget<'_> {
         }
         match (plan.codec.as_str(), NativeCodec::from_name(&plan.codec)) {
             ("", _) => Ok(None),
-            (_, Some(codec)) => Ok(Some(codec)),
-            (other, None) => {
-                Err(self.lie(&format!("wants data in the unknown codec \"{}\"", other.escape_debug())))
-            }
+            (_, Some(codec)) if codec.encodes() => Ok(Some(codec)),
+            (other, _) => Err(self.lie(&format!("wants data in the codec \"{}\"", other.escape_debug()))),
         }
     }
 

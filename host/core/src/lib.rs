@@ -2,11 +2,13 @@
 //!
 //! Nothing here does IO, keeps state or knows of wasmtime, tokio or QEMU. [`spec`] is the machine as users and plugins
 //! describe it, [`extent`] the vocabulary between format plugins and the data path, [`mod@format`] and [`source`] the seams
-//! between the two, [`plugin`] what the config says of a plugin.
+//! between the two, [`artifact`] the one between registries and artifact plugins, [`plugin`] what the config says of a plugin.
 
+pub mod artifact;
 pub mod bytes;
 pub mod digest;
 pub mod domain;
+pub mod duration;
 pub mod error;
 pub mod extent;
 pub mod format;
@@ -18,5 +20,6 @@ pub mod spec;
 
 pub use bytes::ByteSize;
 pub use digest::Digest;
+pub use duration::{InvalidSpan, Span};
 pub use error::{ErrorKind, PluginError};
 pub use name::Name;

@@ -18,6 +18,8 @@ pub enum PluginKind {
     DomainConverter,
     /// `witvirt:device/device-policy`.
     DevicePolicy,
+    /// `witvirt:artifact/artifact-layout` or `artifact-layout-publisher`.
+    ArtifactLayout,
 }
 
 /// What a failing plugin means for the operation. Formats and converters always fail it.

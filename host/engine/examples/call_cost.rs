@@ -92,7 +92,7 @@ fn calls(name: &str, plugin: &Plugin) -> Result<(), Box<dyn Error>> {
             let convert = median(1000, || converter.convert(&document, &target, &options).map(drop))?;
             println!("{name}: fresh instance and conversion {convert:?}");
         }
-        Plugin::Policy(_) => {}
+        Plugin::Policy(_) | Plugin::Artifact(_) => {}
     }
     Ok(())
 }

@@ -81,4 +81,32 @@ pub(crate) mod policy {
     });
 }
 
+pub(crate) mod artifact {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/types", "../../wit/artifact"],
+        inline: "
+            package witvirt:host;
+            world artifact {
+                export witvirt:artifact/layout@0.1.0;
+            }
+        ",
+        world: "witvirt:host/artifact",
+        with: { "witvirt:types/errors@0.1.0": super::plugin::witvirt::types::errors },
+    });
+}
+
+pub(crate) mod publish {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/types", "../../wit/artifact"],
+        inline: "
+            package witvirt:host;
+            world publish {
+                export witvirt:artifact/publish@0.1.0;
+            }
+        ",
+        world: "witvirt:host/publish",
+        with: { "witvirt:types/errors@0.1.0": super::plugin::witvirt::types::errors },
+    });
+}
+
 pub(crate) use plugin::witvirt::types::errors::{Error, ErrorKind};

@@ -103,7 +103,9 @@ impl Engine {
     pub(crate) fn linker(&self, kind: PluginKind) -> &Linker<State> {
         match kind {
             PluginKind::DiskFormat => &self.format,
-            PluginKind::DomainConverter | PluginKind::DevicePolicy => &self.other,
+            PluginKind::DomainConverter | PluginKind::DevicePolicy | PluginKind::ArtifactLayout => {
+                &self.other
+            }
         }
     }
 }

@@ -13,10 +13,13 @@ const ERRORS: &str = "witvirt:types/errors@0.1.0";
 const IO: &str = "witvirt:disk/io@0.1.0";
 const LIFECYCLE: &str = "witvirt:types/lifecycle@0.1.0";
 const FORMAT: &str = "witvirt:disk/format@0.1.0";
-/// Also looked up by the loader: only writers have it.
-pub(crate) const LAYOUT: &str = "witvirt:disk/layout@0.1.0";
+/// Only writers have it.
+const LAYOUT: &str = "witvirt:disk/layout@0.1.0";
 const CONVERTER: &str = "witvirt:domain/converter@0.1.0";
 const POLICY: &str = "witvirt:device/policy@0.1.0";
+const ARTIFACT: &str = "witvirt:artifact/layout@0.1.0";
+/// Only publishers have it.
+const PUBLISH: &str = "witvirt:artifact/publish@0.1.0";
 
 /// Imports or exports that are kept of a component.
 const NAMES: usize = 1000;
@@ -98,7 +101,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
         }
     }
     inspection.kind = kind_of(&inspection);
-    inspection.world = inspection.kind.map(|kind| world_of(kind, inspection.offers(LAYOUT)).to_owned());
+    inspection.world = inspection.kind.map(|kind| world_of(kind, inspection.writes(kind)).to_owned());
     Ok(inspection)
 }
 
@@ -119,6 +122,15 @@ impl Inspection {
     pub(crate) fn offers(&self, interface: &str) -> bool {
         self.exports.iter().any(|name| compatible(name, interface))
     }
+
+    /// Whether it also makes what plugins of its kind read.
+    pub(crate) fn writes(&self, kind: PluginKind) -> bool {
+        match kind {
+            PluginKind::DiskFormat => self.offers(LAYOUT),
+            PluginKind::ArtifactLayout => self.offers(PUBLISH),
+            PluginKind::DomainConverter | PluginKind::DevicePolicy => false,
+        }
+    }
 }
 
 /// The interface that makes a plugin of this kind.
@@ -127,6 +139,7 @@ fn main_interface(kind: PluginKind) -> &'static str {
         PluginKind::DiskFormat => FORMAT,
         PluginKind::DomainConverter => CONVERTER,
         PluginKind::DevicePolicy => POLICY,
+        PluginKind::ArtifactLayout => ARTIFACT,
     }
 }
 
@@ -135,6 +148,7 @@ fn word(kind: PluginKind) -> &'static str {
         PluginKind::DiskFormat => "disk-format",
         PluginKind::DomainConverter => "domain-converter",
         PluginKind::DevicePolicy => "device-policy",
+        PluginKind::ArtifactLayout => "artifact-layout",
     }
 }
 
@@ -144,6 +158,8 @@ fn world_of(kind: PluginKind, writes: bool) -> &'static str {
         PluginKind::DiskFormat => "witvirt:disk/disk-format@0.1.0",
         PluginKind::DomainConverter => "witvirt:domain/domain-converter@0.1.0",
         PluginKind::DevicePolicy => "witvirt:device/device-policy@0.1.0",
+        PluginKind::ArtifactLayout if writes => "witvirt:artifact/artifact-layout-publisher@0.1.0",
+        PluginKind::ArtifactLayout => "witvirt:artifact/artifact-layout@0.1.0",
     }
 }
 
@@ -151,14 +167,18 @@ fn world_of(kind: PluginKind, writes: bool) -> &'static str {
 pub fn offered(kind: PluginKind) -> &'static [&'static str] {
     match kind {
         PluginKind::DiskFormat => &[LOG, ERRORS, IO],
-        PluginKind::DomainConverter | PluginKind::DevicePolicy => &[LOG, ERRORS],
+        PluginKind::DomainConverter | PluginKind::DevicePolicy | PluginKind::ArtifactLayout => &[LOG, ERRORS],
     }
 }
 
 fn kind_of(inspection: &Inspection) -> Option<PluginKind> {
-    [PluginKind::DiskFormat, PluginKind::DomainConverter, PluginKind::DevicePolicy]
-        .into_iter()
-        .find(|kind| inspection.offers(main_interface(*kind)))
+    const KINDS: [PluginKind; 4] = [
+        PluginKind::DiskFormat,
+        PluginKind::DomainConverter,
+        PluginKind::DevicePolicy,
+        PluginKind::ArtifactLayout,
+    ];
+    KINDS.into_iter().find(|kind| inspection.offers(main_interface(*kind)))
 }
 
 /// Whether two versioned names are the same interface on the same track of versions (the same major, or 0.minor).

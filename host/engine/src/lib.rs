@@ -2,10 +2,11 @@
 //!
 //! [`Engine::load`] takes an entry of the config to something that implements the traits of `witvirt-core`:
 //! file -> sha256 -> shape of the component -> compiled code (from the cache, or from a confined child process) ->
-//! `describe` -> `configure`. Each call of a converter or policy, and each open image, has its own store with its own
+//! `describe` -> `configure`. Each call of a converter, policy or artifact layout, and each open image, has its own store with its own
 //! limits; after a trap a store is never used again. Whatever a plugin says is bounded and cleaned before it leaves this
 //! crate; whether extents make sense is decided in the data path.
 
+mod artifact;
 mod bindings;
 mod cache;
 mod compile;

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use wasmtime::component::Component;
+use witvirt_core::artifact::ArtifactLayout;
 use witvirt_core::domain::Converter;
 use witvirt_core::format::Format;
 use witvirt_core::plugin::{PluginEntry, PluginKind};
 use witvirt_core::policy::Policy;
 use witvirt_core::{ByteSize, Digest, PluginError};
 
+use crate::artifact::ArtifactPlugin;
 use crate::bindings::plugin::exports::witvirt::types::lifecycle::Info;
 use crate::cache::Lookup;
 use crate::compile::{CompileError, compile};
@@ -36,6 +38,8 @@ pub enum Plugin {
     Converter(Arc<dyn Converter>),
     /// Judges machines.
     Policy(Arc<dyn Policy>),
+    /// Reads (and perhaps writes) artifacts of registries.
+    Artifact(Arc<dyn ArtifactLayout>),
 }
 
 /// What [`Engine::load`] gives back.
@@ -79,7 +83,10 @@ pub struct LoadReport {
     /// Names of the formats it reads, for disk formats.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub formats: Vec<String>,
-    /// Whether it makes new images, for disk formats.
+    /// Names of the layouts it reads, for artifact layouts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layouts: Vec<String>,
+    /// Whether it makes new images, for disk formats, or new artifacts, for artifact layouts.
     pub writes: bool,
     /// Source and target media types, for converters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -232,6 +239,11 @@ impl Engine {
             PluginKind::DevicePolicy => {
                 Plugin::Policy(Arc::new(PolicyPlugin::new(revision, &instance, mismatch)?))
             }
+            PluginKind::ArtifactLayout => {
+                let plugin = ArtifactPlugin::new(revision, &instance, report.writes, &mut session, mismatch)?;
+                report.layouts = plugin.layouts().to_vec();
+                Plugin::Artifact(Arc::new(plugin))
+            }
         };
         report.load_us = microseconds(start.elapsed());
         Ok(Loaded { report, plugin })
@@ -350,7 +362,8 @@ fn report(
         settings_schema: info.settings_schema.map(schema).transpose()?,
         world: inspection.world.clone().unwrap_or_default(),
         formats: Vec::new(),
-        writes: entry.kind == PluginKind::DiskFormat && inspection.offers(interface::LAYOUT),
+        layouts: Vec::new(),
+        writes: inspection.writes(entry.kind),
         conversions: Vec::new(),
         imports: inspection.imports,
         exports: inspection.exports,

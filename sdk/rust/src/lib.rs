@@ -24,6 +24,7 @@
 
 pub use witvirt_core as core;
 
+pub mod artifact;
 mod bindings;
 
 pub use bindings::errors::{self, Error, ErrorKind};

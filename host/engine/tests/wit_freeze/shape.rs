@@ -23,8 +23,8 @@ pub struct Package {
 /// The packages of the contract.
 pub fn contract(wit: &Path) -> Vec<Package> {
     let mut resolve = Resolve::default();
-    let packages =
-        ["types", "disk", "domain", "device"].map(|name| resolve.push_dir(wit.join(name)).unwrap().0);
+    let packages = ["types", "disk", "domain", "device", "artifact"]
+        .map(|name| resolve.push_dir(wit.join(name)).unwrap().0);
     let count =
         std::fs::read_dir(wit).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir()).count();
     assert_eq!(

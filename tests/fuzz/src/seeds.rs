@@ -12,6 +12,9 @@ mod vdi;
 #[path = "../bodies/qed.rs"]
 #[allow(dead_code)]
 mod qed;
+#[path = "../bodies/vpc.rs"]
+#[allow(dead_code)]
+mod vpc;
 
 fn main() -> std::io::Result<()> {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -20,6 +23,7 @@ fn main() -> std::io::Result<()> {
         ("capacity", capacity::seeds()),
         ("qed", qed::seeds()),
         ("vdi", vdi::seeds()),
+        ("vpc", vpc::seeds()),
     ];
     for (target, seeds) in all {
         let directory = corpus.join(target);

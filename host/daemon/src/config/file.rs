@@ -6,9 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use witvirt_core::plugin::{Mode, OnFailure, PluginKind};
-use witvirt_core::{ByteSize, Digest, Name};
-
-use super::duration::Span;
+use witvirt_core::{ByteSize, Digest, Name, Span};
 
 /// The configuration of a witvirt daemon. Relative paths are relative to this file's directory.
 #[derive(Debug, Clone, Default, Deserialize, schemars::JsonSchema)]

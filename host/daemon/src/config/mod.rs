@@ -1,7 +1,6 @@
 //! The configuration: `witvirt.toml` read, checked and with every default applied.
 
 mod directories;
-mod duration;
 mod file;
 mod resolve;
 mod schema;
@@ -14,9 +13,9 @@ use witvirt_core::Name;
 use witvirt_core::plugin::PluginEntry;
 
 pub use directories::find_config;
-pub use duration::{InvalidSpan, Span};
 pub use file::{Accel, ConfigFile, Driver, Role};
 pub use schema::{config_schema, machine_schema};
+pub use witvirt_core::{InvalidSpan, Span};
 
 use crate::document;
 

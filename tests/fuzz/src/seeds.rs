@@ -15,10 +15,14 @@ mod qed;
 #[path = "../bodies/vpc.rs"]
 #[allow(dead_code)]
 mod vpc;
+#[path = "../bodies/dmg.rs"]
+#[allow(dead_code)]
+mod dmg;
 
 fn main() -> std::io::Result<()> {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let all = [
+        ("dmg", dmg::seeds()),
         ("qcow2", qcow2::seeds()),
         ("capacity", capacity::seeds()),
         ("qed", qed::seeds()),

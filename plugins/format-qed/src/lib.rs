@@ -8,7 +8,9 @@
 //!   such an image when it opens it for writing, and reads it as it is otherwise.
 //! - A backing image is raw where the header says that its format must not be probed; else its format is not known, and the
 //!   reference has no hint: somebody has to state it.
-//! - Cluster and table sizes are those of the document: 4 KiB to 64 MiB, 1 to 16 clusters; both powers of two.
+//! - Cluster and table sizes are those of the document: 4 KiB to 64 MiB, 1 to 16 clusters; both powers of two. QEMU opens no image
+//!   with tables of one cluster (it takes their end for an overflow), nor one whose tables could map 2^64 bytes; both are
+//!   read and not written.
 //! - Unknown feature bits are refused; unknown compatible and autoclear bits are ignored, as the document asks.
 //! - Tables have to lie in the file wholly, as the document says (QEMU asks only for their first and last cluster to begin
 //!   in it). A data cluster may end with the disk's last byte. What lies past the end of the file is an error; QEMU reads

@@ -17,6 +17,8 @@ const DEFAULT_CLUSTER_SIZE: u32 = 64 << 10;
 const DEFAULT_TABLE_SIZE: u32 = 4;
 /// What the host hands over at most at a time; QED itself has clusters of up to 64 MiB.
 const MAX_CLUSTER_SIZE: u32 = 4 << 20;
+/// QEMU takes the offset of a table of 1 cluster for an overflow.
+const MIN_TABLE_SIZE: u32 = 2;
 /// Far above any file.
 const MAX_FILE_SIZE: u64 = 1 << 60;
 
@@ -59,7 +61,8 @@ pub struct Writer {
 impl Writer {
     /// Starts an image of `virtual_size` bytes, a multiple of 512. `options` is a JSON object:
     /// - "cluster-size": bytes, a power of two from 4096 to 4194304, default 65536;
-    /// - "table-size": clusters of a table, 1, 2, 4 (the default), 8 or 16.
+    /// - "table-size": clusters of a table, 2, 4 (the default; 2 with clusters of 4 MiB), 8 or 16. QEMU does not open
+    ///   images with tables of 1, nor those whose tables could map 2^64 bytes.
     ///
     /// `backing` is a name and a format. QED can record of the format only that it is "raw"; of any other, a reader has to
     /// be told.
@@ -154,11 +157,26 @@ fn shape(options: &Options) -> Result<Shape, Error> {
         return Err(invalid("cluster-size has to be a power of two from 4096 to 4194304")
             .with("cluster-size", cluster_size));
     }
-    let table_size = options.table_size.unwrap_or(DEFAULT_TABLE_SIZE);
-    if !legal_table_size(table_size) {
-        return Err(invalid("table-size has to be 1, 2, 4, 8 or 16").with("table-size", table_size));
+    let shape =
+        |table_size: u32| Shape { cluster_size: u64::from(cluster_size), table_size: u64::from(table_size) };
+    let default = if fits_qemu(shape(DEFAULT_TABLE_SIZE)) { DEFAULT_TABLE_SIZE } else { MIN_TABLE_SIZE };
+    let table_size = options.table_size.unwrap_or(default);
+    if !legal_table_size(table_size) || table_size < MIN_TABLE_SIZE {
+        return Err(invalid("table-size has to be 2, 4, 8 or 16").with("table-size", table_size));
     }
-    Ok(Shape { cluster_size: u64::from(cluster_size), table_size: u64::from(table_size) })
+    if !fits_qemu(shape(table_size)) {
+        return Err(invalid(
+            "QEMU opens no image with such large clusters and tables; take a smaller table-size",
+        )
+        .with("cluster-size", cluster_size)
+        .with("table-size", table_size));
+    }
+    Ok(shape(table_size))
+}
+
+/// QEMU counts what the tables could map in 64 bits.
+fn fits_qemu(shape: Shape) -> bool {
+    shape.reach().checked_mul(shape.entries()).is_some()
 }
 
 fn check_size(target: &Target) -> Result<(), Error> {

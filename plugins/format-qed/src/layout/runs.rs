@@ -25,10 +25,10 @@ pub(super) struct Runs {
 impl Runs {
     /// Adds a cluster behind all others; returns how many there were.
     pub fn push(&mut self, cluster: u64) -> Result<u64, Error> {
-        let place = self.clusters;
+        let (place, full) = (self.clusters, self.runs.len() == MAX);
         match self.runs.last_mut() {
             Some(last) if last.cluster + last.count == cluster => last.count += 1,
-            _ if self.runs.len() == MAX => {
+            _ if full => {
                 return Err(Error::new(
                     ErrorKind::Limit,
                     "too many separate clusters to remember; take a larger cluster-size",

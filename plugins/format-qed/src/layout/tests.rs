@@ -18,12 +18,14 @@ fn refuses_wrong_requests() {
         (1 << 20, "{\"cluster-size\": 2048}", "power of two"),
         (1 << 20, "{\"cluster-size\": 5000}", "power of two"),
         (1 << 20, "{\"cluster-size\": 8388608}", "power of two"),
-        (1 << 20, "{\"table-size\": 3}", "1, 2, 4"),
-        (1 << 20, "{\"table-size\": 32}", "1, 2, 4"),
+        (1 << 20, "{\"table-size\": 3}", "2, 4, 8"),
+        (1 << 20, "{\"table-size\": 1}", "2, 4, 8"),
+        (1 << 20, "{\"table-size\": 32}", "2, 4, 8"),
+        (1 << 20, "{\"table-size\": 4, \"cluster-size\": 4194304}", "QEMU opens no image"),
         (1 << 20, "{\"color\": \"red\"}", "unknown field `color`"),
         (1 << 20, "[", "options"),
         (1000, "{}", "multiple of 512"),
-        ((1 << 30) + 512, "{\"cluster-size\": 4096, \"table-size\": 1}", "larger cluster-size"),
+        ((1 << 32) + 512, "{\"cluster-size\": 4096, \"table-size\": 2}", "larger cluster-size"),
         (!511, "{}", "too large"),
     ] {
         let error = create(size, options).unwrap_err();
@@ -31,7 +33,7 @@ fn refuses_wrong_requests() {
         assert!(error.message.contains(part), "{options}: {error:?}");
     }
     assert_eq!(Writer::create("vmdk", 512, "{}", None).unwrap_err().kind, ErrorKind::Unsupported);
-    create(1 << 30, "{\"cluster-size\": 4096, \"table-size\": 1}").unwrap();
+    create(1 << 32, "{\"cluster-size\": 4096, \"table-size\": 2}").unwrap();
 }
 
 #[test]
@@ -84,12 +86,12 @@ fn forgets_nothing_silently() {
 
 #[test]
 fn large_disks_have_many_small_pages() {
-    let options = "{\"cluster-size\": 4194304, \"table-size\": 16}";
-    // Tables of 64 MiB, each of which maps 32 TiB.
-    let mut writer = create(60 << 40, options).unwrap();
+    let options = "{\"cluster-size\": 1048576, \"table-size\": 16}";
+    // Tables of 16 MiB, each of which maps 2 TiB.
+    let mut writer = create(7 << 40, options).unwrap();
     let mut places = Vec::new();
-    for start in [0, 31 << 40, 33 << 40, 50 << 40] {
-        places.push((start, writer.allocate(&chunk(start, 4 << 20)).unwrap()));
+    for start in [0, (2 << 40) - (1 << 20), 3 << 40, 6 << 40] {
+        places.push((start, writer.allocate(&chunk(start, 1 << 20)).unwrap()));
     }
     let mut file = std::collections::BTreeMap::new();
     let size = loop {
@@ -104,7 +106,7 @@ fn large_disks_have_many_small_pages() {
     assert!(file.values().map(Vec::len).sum::<usize>() < 8 << 20, "holes are left out");
     let mut image = Image::open(Pieces(file, size)).unwrap();
     for (start, place) in places {
-        let page = image.extents(start, 4 << 20, 1).unwrap();
+        let page = image.extents(start, 1 << 20, 1).unwrap();
         let kind = witvirt_sdk::core::extent::ExtentKind::Data { source: 0, offset: place };
         assert_eq!(page.extents[0].kind, kind);
     }

@@ -17,9 +17,9 @@ fn long(offset: usize, value: u64) -> Patch {
     (offset, value.to_le_bytes().to_vec())
 }
 
-/// Clusters of 4 KiB: header, L1 table, six clusters of data, L2 table.
+/// Clusters of 4 KiB: header, L1 table of two, six clusters of data, L2 table of two.
 fn patched(patches: &[Patch]) -> Vec<u8> {
-    let mut file = image(1, Some(("base.img".to_owned(), "raw".to_owned())));
+    let mut file = image(2, Some(("base.img".to_owned(), "raw".to_owned())));
     for (offset, bytes) in patches {
         file[*offset..offset + bytes.len()].copy_from_slice(bytes);
     }
@@ -29,7 +29,7 @@ fn patched(patches: &[Patch]) -> Vec<u8> {
 #[test]
 fn every_refusal_names_its_reason() {
     use ErrorKind::{Corrupt, InvalidInput, Unsupported};
-    let table = image(1, None).len() - 4096;
+    let table = image(2, None).len() - 8192;
     let cases: Vec<(Vec<Patch>, ErrorKind, &str)> = vec![
         (vec![word(0, 0x0144_4551)], InvalidInput, "signature is missing"),
         (vec![word(4, 2048)], Corrupt, "cluster size"),
@@ -48,7 +48,7 @@ fn every_refusal_names_its_reason() {
         (vec![long(40, 1 << 50)], Corrupt, "L1 table lies past the end"),
         (vec![long(40, !4095)], Corrupt, "L1 table lies past the end"),
         (vec![long(48, 1000)], Corrupt, "multiple of 512"),
-        (vec![long(48, (1 << 30) + 512)], Corrupt, "larger than its tables"),
+        (vec![long(48, (1 << 32) + 512)], Corrupt, "larger than its tables"),
         (vec![long(48, !511)], Corrupt, "larger than its tables"),
         (vec![word(56, 4090)], Corrupt, "past the header's clusters"),
         (vec![word(56, u32::MAX)], Corrupt, "past the header's clusters"),
@@ -80,9 +80,9 @@ fn every_refusal_names_its_reason() {
 
 #[test]
 fn tables_that_are_named_again_and_again() {
-    let table = image(1, None).len() as u64 - 4096;
-    let mut file = patched(&[long(48, 1 << 30)]);
-    for index in 0..512 {
+    let table = image(2, None).len() as u64 - 8192;
+    let mut file = patched(&[long(48, 1 << 32)]);
+    for index in 0..1024 {
         file[4096 + index * 8..4104 + index * 8].copy_from_slice(&table.to_le_bytes());
     }
     let error = Image::open(file).unwrap_err();
@@ -93,7 +93,7 @@ fn tables_that_are_named_again_and_again() {
 fn no_page_takes_long() {
     // 16 TiB in clusters of 1 MiB: an L2 table maps 2 TiB with 2 million entries, all of them zeros.
     let (cluster, table) = (1u64 << 20, 16u64 << 20);
-    let mut file = image(1, None)[..64].to_vec();
+    let mut file = image(2, None)[..64].to_vec();
     file[4..8].copy_from_slice(&(cluster as u32).to_le_bytes());
     file[8..12].copy_from_slice(&16u32.to_le_bytes());
     file[40..48].copy_from_slice(&cluster.to_le_bytes());

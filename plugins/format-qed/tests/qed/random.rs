@@ -13,7 +13,7 @@ use crate::support::map;
 const CLUSTER: u64 = 4096;
 
 fn layout() -> impl Strategy<Value = (u32, u64, BTreeSet<u64>, bool)> {
-    (0u32..3, 1u64..6000, any::<bool>()).prop_flat_map(|(table, clusters, backing)| {
+    (1u32..4, 1u64..6000, any::<bool>()).prop_flat_map(|(table, clusters, backing)| {
         (Just(1 << table), Just(clusters), prop::collection::btree_set(0..clusters, 0..200), Just(backing))
     })
 }

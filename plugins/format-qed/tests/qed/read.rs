@@ -20,9 +20,9 @@ fn what_qemu_img_writes() {
     for options in [
         "",
         "-S 0",
-        "-o cluster_size=4k,table_size=1",
-        "-o cluster_size=2M,table_size=16",
-        "-o cluster_size=4k",
+        "-o cluster_size=4k,table_size=2",
+        "-o cluster_size=2M,table_size=8",
+        "-o cluster_size=1M,table_size=16",
     ] {
         scratch.qemu_img(&format!("convert -f raw -O qed {options} base.raw disk.qed"));
         let mut image = Image::open(FileSource::open(&scratch.path("disk.qed"))).unwrap();

@@ -54,13 +54,13 @@ pub fn run(data: &[u8]) {
 /// Small sound images of every kind.
 pub fn seeds() -> Vec<Vec<u8>> {
     let base = |format: &str| Some(("base.img".to_owned(), format.to_owned()));
-    let mut seeds = vec![image(1, None), image(2, base("raw")), image(1, base("qcow2"))];
-    let mut unclosed = image(1, None);
+    let mut seeds = vec![image(2, None), image(4, base("raw")), image(2, base("qcow2"))];
+    let mut unclosed = image(2, None);
     unclosed[16] |= 2;
     seeds.push(unclosed);
     // A cluster of zeros: the first entry of the first L2 table, which lies behind the data.
-    let mut zeros = image(1, base("raw"));
-    let table = zeros.len() - CLUSTER as usize;
+    let mut zeros = image(2, base("raw"));
+    let table = zeros.len() - 2 * CLUSTER as usize;
     zeros[table..table + 8].copy_from_slice(&1u64.to_le_bytes());
     seeds.push(zeros);
     seeds

@@ -18,6 +18,9 @@ mod vpc;
 #[path = "../bodies/dmg.rs"]
 #[allow(dead_code)]
 mod dmg;
+#[path = "../bodies/parallels.rs"]
+#[allow(dead_code)]
+mod parallels;
 
 fn main() -> std::io::Result<()> {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -25,6 +28,7 @@ fn main() -> std::io::Result<()> {
         ("dmg", dmg::seeds()),
         ("qcow2", qcow2::seeds()),
         ("capacity", capacity::seeds()),
+        ("parallels", parallels::seeds()),
         ("qed", qed::seeds()),
         ("vdi", vdi::seeds()),
         ("vpc", vpc::seeds()),

@@ -1,0 +1,8 @@
+//! The plugin's logic, natively, against qemu-img, against images that others wrote, and against hostile ones.
+
+mod bundle;
+mod fuzz;
+mod hostile;
+mod random;
+mod read;
+mod support;

@@ -21,11 +21,15 @@ mod dmg;
 #[path = "../bodies/parallels.rs"]
 #[allow(dead_code)]
 mod parallels;
+#[path = "../bodies/sparseimage.rs"]
+#[allow(dead_code)]
+mod sparseimage;
 
 fn main() -> std::io::Result<()> {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let all = [
         ("dmg", dmg::seeds()),
+        ("sparseimage", sparseimage::seeds()),
         ("qcow2", qcow2::seeds()),
         ("capacity", capacity::seeds()),
         ("parallels", parallels::seeds()),

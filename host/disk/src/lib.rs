@@ -2,11 +2,12 @@
 //!
 //! No foreign format is parsed here. Format plugins ([`witvirt_core::format`]) say where the bytes of a guest's disk lie;
 //! this crate checks every word of it ([`map`]), resolves the files an image names inside directories that the operator
-//! allowed ([`source`]), moves the bytes (`copy`) and keeps the result under the digest of what a guest sees ([`Store`],
-//! [`content`]).
+//! allowed ([`source`]), checks what plugins make of artifacts in registries ([`artifact`]), moves the bytes (`copy`) and
+//! keeps the result under the digest of what a guest sees ([`Store`], [`content`]).
 //!
 //! Everything blocks: run it off the async threads.
 
+pub mod artifact;
 mod blob;
 mod codec;
 pub mod content;
@@ -14,8 +15,10 @@ mod copy;
 mod digests;
 mod error;
 mod import_source;
+mod lazy;
 mod limits;
 pub mod map;
+pub mod nbd;
 mod progress;
 mod record;
 mod request;
@@ -28,6 +31,7 @@ pub use blob::Blob;
 pub use digests::{Algorithm, Checksum, InvalidChecksum};
 pub use error::{Error, ErrorKind, Result};
 pub use import_source::{ArtifactDisk, ArtifactPiece, ImportSource, Upload};
+pub use lazy::{Connect, LazyImage, LazyPhase, LazyRequest, LazyStatus, Pace, Waiting};
 pub use limits::Limits;
 pub use progress::{Progress, ProgressStatus};
 pub use record::{ImageRecord, ImageState, ImageSummary, Seal, SourceRecord};
@@ -36,5 +40,5 @@ pub use request::{
     ImageInfo, ImportRequest, Imported, Reading, Removed, SourceFile,
 };
 pub use source::{AllowedDirs, FileSource, Source};
-pub use store::{CollectRules, Collected, Store, StoreOptions};
+pub use store::{CollectRules, Collected, Lazily, LazyAccess, Store, StoreOptions};
 pub use stream::{InvalidUnpack, Transport, Unpack};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::ByteSize;
+use crate::digest::Digest;
 use crate::name::Name;
 
 /// A disk, CD-ROM or floppy.
@@ -77,6 +78,20 @@ pub enum DiskSource {
         /// Registry name of its format ("raw", "qcow2"); absent: probed, which never yields raw.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         format: Option<String>,
+    },
+    /// An image on a server. It is imported into the store before the machine starts, or while it runs (`start --lazy`), and
+    /// gets an overlay.
+    #[serde(rename_all = "kebab-case")]
+    Remote {
+        /// Where it is ("https://images.example/debian-12.qcow2"). Credentials belong into the daemon's config.
+        url: String,
+        /// Registry name of its format ("raw", "qcow2"); absent: probed, which never yields raw.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        format: Option<String>,
+        /// SHA-256 of the file. Of a machine that is started before all of the file is here, it is compared when it is; a
+        /// machine that runs from another file is paused then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha256: Option<Digest>,
     },
     /// Empty space that lives and dies with the machine.
     #[serde(rename_all = "kebab-case")]

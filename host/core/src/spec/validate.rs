@@ -231,12 +231,26 @@ fn check_disk(disk: &Disk, path: &str, found: &mut Findings) {
             found.refuse(wrong, format!("{path}.source.image"), "not an image name or digest");
             None
         }
+        Some(DiskSource::Remote { url, .. }) => {
+            let path = format!("{path}.source.remote.url");
+            found.refuse(!is_url(url), path, "not a URL like \"https://images.example/debian-12.qcow2\"");
+            None
+        }
         Some(DiskSource::Blank { size }) => Some(*size),
         Some(DiskSource::Volume { size, .. }) => *size,
         None => None,
     };
     let wrong = size.is_some_and(|size| size.get() == 0 || size.get() % 512 != 0 || size.get() > 1 << 56);
     found.refuse(wrong, format!("{path}.source.size"), "not a multiple of 512 between 512 and 64 PiB");
+}
+
+/// Something with a scheme and a place; whoever opens it knows more. Without credentials, which do not belong into specs.
+fn is_url(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let word = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'+');
+    let printable = rest.bytes().all(|byte| (0x21..0x7f).contains(&byte));
+    word && !host.is_empty() && !host.contains('@') && printable && text.len() <= 4096
 }
 
 /// Something that is safe between the commas of a QEMU option.

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::record::SourceRecord;
 use crate::request::{Access, SourceFile};
-use crate::source::{FileSource, Located, Source};
+use crate::source::{AllowedDirs, FileSource, Located, Source};
 
 /// How sure two plugins have to be of two formats for a file to count as made to be misread.
 const CERTAIN: u8 = 60;
@@ -68,6 +68,34 @@ impl Chain {
                 Some(parent) => opened = parent,
             }
         }
+    }
+
+    /// Opens an image that is all there is of a disk: one that names other files is refused. `format` is a registry name;
+    /// absent: probed.
+    pub(crate) fn alone(
+        formats: &dyn Formats,
+        limits: &Limits,
+        source: Arc<dyn Source>,
+        format: Option<&str>,
+    ) -> Result<Self> {
+        let nowhere = AllowedDirs::default();
+        let access = Access { formats, allowed: &nowhere, references: &nowhere };
+        let format = match format {
+            Some(format) => format.to_owned(),
+            None => probe(formats, source.as_ref())?,
+        };
+        let Opened { image, record, geometry, references, sources } =
+            open_image(access, limits, &Located::alone(source), &format)?;
+        if let Some(reference) = references.iter().find(|reference| reference.is_backing()) {
+            let message = format!(
+                "{} is an image over another one, \"{}\", which is not here",
+                record.path,
+                name::show(&reference.name)
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        let layer = Layer::new(image, record, geometry, sources, false, limits);
+        Ok(Self { layers: vec![layer], references })
     }
 
     /// A raw file of the store.

@@ -150,6 +150,11 @@ impl AllowedDirs {
 }
 
 impl Located {
+    /// A source that lies in no directory: nothing has a name beside it.
+    pub(crate) fn alone(source: Arc<dyn Source>) -> Self {
+        Self { source, directory: PathBuf::from("/") }
+    }
+
     /// The absolute path of its directory.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory

@@ -45,6 +45,16 @@ pub(super) fn write(dir: &Dir, name: &str, bytes: &[u8]) -> Result<()> {
     rename(dir, &new, name)
 }
 
+/// Removes a file, durably; nothing happens when it is not there.
+pub(super) fn remove(dir: &Dir, name: &str) -> Result<()> {
+    match dir.remove_file(name) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("remove {name}"), error))
+        }
+        _ => sync(dir),
+    }
+}
+
 /// Moves a finished file to its name and makes that durable.
 pub(super) fn rename(dir: &Dir, from: &str, to: &str) -> Result<()> {
     dir.rename(from, dir, to).doing(|| format!("rename {from} to {to}"))?;

@@ -74,6 +74,10 @@ impl Store {
                 }
                 self.create_overlay(access, dir, disk, &image, progress)
             }
+            DiskSource::Remote { url, .. } => Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{url} has to be imported before there is a disk over it"),
+            )),
             DiskSource::Volume { name, .. } => Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("the volume {name} has no disk of the machine's own"),
@@ -91,6 +95,9 @@ impl Store {
     /// # Errors
     /// When its record cannot be read.
     pub fn image_of(&self, dir: &Dir, disk: &Name) -> Result<Option<witvirt_core::Digest>> {
+        if let Some(id) = self.lazy_of(dir, disk)? {
+            return self.arrived(&id);
+        }
         let record = read_disk_record(dir, disk)?;
         Ok(record.filter(|record| record.kind == DiskKind::Overlay).and_then(|record| record.image))
     }
@@ -101,7 +108,9 @@ impl Store {
     /// When a file of it cannot be removed.
     pub fn remove_disk(&self, dir: &Dir, disk: &Name) -> Result<()> {
         // The record first: without it the rest counts as unfinished.
-        for name in [format!("{disk}.json"), format!("{disk}.raw"), format!("{disk}.qcow2")] {
+        for name in
+            [format!("{disk}.json"), format!("{disk}.lazy"), format!("{disk}.raw"), format!("{disk}.qcow2")]
+        {
             match dir.remove_file(&name) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(Error::io(format!("remove {name}"), error));

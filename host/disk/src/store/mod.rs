@@ -5,6 +5,7 @@
 //! images/<digest>/image.json   the ImageRecord
 //! images/<digest>/used         empty; its modification time is when the image was last opened
 //! names/<name>                 a digest
+//! lazy/<id>/                   images that machines run from while they arrive
 //! quarantine/<digest>/         images that were altered on disk
 //! volumes/<name>.raw           raw disks that outlive machines
 //! tmp/<unique>/                unfinished work, locked by its owner
@@ -19,6 +20,7 @@ mod dirs;
 mod disks;
 mod images;
 mod import;
+mod lazy;
 mod overlay;
 mod quarantine;
 mod read;
@@ -36,6 +38,7 @@ use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::limits::Limits;
 
 pub use collect::{CollectRules, Collected};
+pub use lazy::{Lazily, LazyAccess};
 
 /// How a store works.
 #[derive(Debug, Clone, Default)]

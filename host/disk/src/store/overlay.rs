@@ -39,23 +39,24 @@ impl Store {
             write_disk_record(dir, disk, &disk_record)?;
             return Ok(DiskHandle::Raw { file, read_only: false });
         }
-        let file = self.lay_out_overlay(access, dir, disk, image, record.virtual_size)?;
+        // For people with qemu-img; the hypervisor is handed the base itself.
+        let named = self.path.join("images").join(image.hex()).join(DISK).to_string_lossy().into_owned();
+        let file = self.lay_out_overlay(access, dir, disk, named, record.virtual_size)?;
         disk_record.kind = DiskKind::Overlay;
         write_disk_record(dir, disk, &disk_record)?;
         Ok(DiskHandle::Overlay { file, base })
     }
 
-    fn lay_out_overlay(
+    /// Writes an empty overlay; `base` is what its header says to lie below.
+    pub(super) fn lay_out_overlay(
         &self,
         access: Access<'_>,
         dir: &Dir,
         disk: &Name,
-        image: &Digest,
+        base: String,
         virtual_size: u64,
     ) -> Result<File> {
         let plugin = writer_for(access, OVERLAY_FORMAT)?;
-        // For people with qemu-img; the hypervisor is handed the base itself.
-        let base = self.path.join("images").join(image.hex()).join(DISK).to_string_lossy().into_owned();
         let mut writer = plugin.create(&CreateRequest {
             format: OVERLAY_FORMAT.into(),
             virtual_size,
@@ -120,7 +121,7 @@ fn clone_of(base: &File, dir: &Dir, disk: &Name, size: u64) -> Result<Option<Fil
     Ok(Some(file))
 }
 
-fn overlay_name(disk: &Name) -> String {
+pub(super) fn overlay_name(disk: &Name) -> String {
     format!("{disk}.qcow2")
 }
 

@@ -1,0 +1,407 @@
+//! Images that machines run from while they arrive.
+//!
+//! ```text
+//! lazy/<id>/source      the file as it is on its server, as far as it has arrived
+//! lazy/<id>/journal     which parts have
+//! lazy/<id>/lazy.json   what it is, and in the end the image that it has become
+//! lazy/<id>/users/      an empty file "<machine>:<disk>" for each disk over it
+//! lazy/<id>/lock        held by the process that fetches
+//! ```
+
+use std::fs::File;
+use std::sync::Arc;
+
+use cap_std::fs::Dir;
+use rustix::fs::{FlockOperation, OFlags};
+use witvirt_core::format::Formats;
+use witvirt_core::{Digest, Name};
+
+use super::overlay::{overlay_name, read_disk_record, write_disk_record};
+use super::{Store, dirs};
+use crate::blob::Blob;
+use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::lazy::{
+    Arriving, CHUNK, Connect, DiskReader, Journal, LazyImage, LazyRecord, LazyRequest, Pace, Parts, Remote,
+    id_of, reason_against,
+};
+use crate::progress::Progress;
+use crate::request::{Access, DiskKind, DiskRecord, ImportRequest, SourceFile};
+use crate::source::AllowedDirs;
+
+const SOURCE: &str = "source";
+const JOURNAL: &str = "journal";
+const RECORD: &str = "lazy.json";
+const USERS: &str = "users";
+const LOCK: &str = "lock";
+
+/// The image's directory inside the unfinished work.
+const DRAFT: &str = "lazy";
+
+/// How much of the beginning is looked at before anything is decided, in bytes.
+const HEAD: u64 = 512;
+
+/// Whether an image can be started from before it is here.
+#[derive(Debug)]
+pub enum Lazily {
+    /// Yes.
+    Served(Arc<LazyImage>),
+    /// It has arrived before.
+    Arrived(Digest),
+    /// No, and why: it has to be imported first. The object is open.
+    Whole {
+        /// The object.
+        blob: Arc<dyn Blob>,
+        /// Reads well after "URL cannot be started from before all of it is here: ".
+        reason: String,
+    },
+}
+
+/// Who opens images that arrive, and how.
+#[derive(Clone)]
+pub struct LazyAccess {
+    /// The format plugins, for as long as the image lives.
+    pub formats: Arc<dyn Formats>,
+    /// Opens the object.
+    pub connect: Connect,
+    /// When the background fetches.
+    pub pace: Pace,
+}
+
+impl Store {
+    /// Begins to fetch an image that a machine is about to run from, unless it has to be here as a whole. What is there
+    /// of the same object is taken up; a caller keeps the image that it has got and asks for each one once.
+    ///
+    /// # Errors
+    /// `Unavailable` when the server cannot be reached; whatever is wrong with the image; `InUse` when another process
+    /// fetches it.
+    pub fn begin_lazy(self: &Arc<Self>, access: LazyAccess, request: &LazyRequest) -> Result<Lazily> {
+        let blob = (access.connect)()?;
+        let mut head = vec![0; blob.size().unwrap_or(0).min(HEAD) as usize];
+        if blob.ranges() {
+            let read = blob.read(0, &mut head)?;
+            head.truncate(read);
+        }
+        let raw = request.format.as_deref() == Some("raw");
+        if let Some(reason) = reason_against(&*blob, &head, raw) {
+            return Ok(Lazily::Whole { blob, reason });
+        }
+        let (size, version) = (blob.size().unwrap_or(0), blob.version().unwrap_or_default().to_owned());
+        let id = id_of(request, size, &version);
+        match self.lazy_dir(&id) {
+            Ok(_) => return self.resume_lazy(access, &id),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let temp = self.temp()?;
+        let dir = dirs::subdir(&temp.dir, DRAFT)?;
+        dirs::subdir(&dir, USERS)?;
+        let source = dirs::create(&dir, SOURCE)?;
+        dirs::check_space(&source, size)?;
+        source.set_len(size).doing(|| format!("make a file of {size} bytes"))?;
+        source.sync_all().doing(|| "flush a new file".into())?;
+        let journal = Journal::create(dirs::create(&dir, JOURNAL)?, size, CHUNK)?;
+        let mut record = LazyRecord {
+            schema: 1,
+            url: request.url.clone(),
+            label: blob.label().to_owned(),
+            size,
+            version,
+            format: String::new(),
+            virtual_size: 0,
+            sha256: request.sha256,
+            name: request.name.clone(),
+            image: None,
+            failed: None,
+        };
+        let remote = Remote::new(Arc::clone(&access.connect), record.identification(), Some(blob));
+        let arriving = Arc::new(Arriving::new(remote, source, journal, size, &[]));
+        // Somebody waits for an answer, and may ask again.
+        let gone = || arriving.waiting().is_some();
+        let formats = Arc::clone(&access.formats);
+        let opened =
+            DiskReader::open(Arc::clone(&arriving), formats, request.format.as_deref(), &self.limits, &gone);
+        let (reader, described) = opened.map_err(|error| explain(&arriving, error))?;
+        (record.format, record.virtual_size) = (described.format, described.size);
+        arriving.note()?;
+        write_record(&dir, &record)?;
+        let lock = lock(&dir)?;
+        {
+            let _lock = self.lock(FlockOperation::LockExclusive)?;
+            let lazy = self.lazy_root()?;
+            let renamed = temp.dir.rename(DRAFT, &lazy, &id);
+            renamed.doing(|| "keep an image that is to arrive".into())?;
+            dirs::sync(&lazy)?;
+        }
+        self.start(access, id, record, arriving, reader, lock).map(Lazily::Served)
+    }
+
+    /// Goes on with an image that an earlier process began to fetch. The server need not be there.
+    ///
+    /// # Errors
+    /// `NotFound`; `InUse` when another process fetches it; `Corrupt` with the reason when it turned out to be another
+    /// file than its digest said.
+    pub fn resume_lazy(self: &Arc<Self>, access: LazyAccess, id: &str) -> Result<Lazily> {
+        let dir = self.lazy_dir(id)?;
+        let record = read_record(&dir)?;
+        if let Some(image) = record.image {
+            return Ok(Lazily::Arrived(image));
+        }
+        let lock = lock(&dir)?;
+        let source = dirs::open(&dir, SOURCE, OFlags::RDWR)?;
+        let journal = dirs::open(&dir, JOURNAL, OFlags::RDWR)?;
+        let (journal, noted) = match Journal::open(journal, record.size, CHUNK) {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::warn!(from = record.label, %error, "everything is fetched again");
+                (Journal::create(dirs::create(&dir, JOURNAL)?, record.size, CHUNK)?, Vec::new())
+            }
+            Err(error) => return Err(error),
+        };
+        source.set_len(record.size).doing(|| "make room for an image".into())?;
+        let remote = Remote::new(Arc::clone(&access.connect), record.identification(), None);
+        let arriving = Arc::new(Arriving::new(remote, source, journal, record.size, &noted));
+        let formats = Arc::clone(&access.formats);
+        let reader = DiskReader::known(
+            Arc::clone(&arriving),
+            formats,
+            &record.format,
+            record.virtual_size,
+            &self.limits,
+        );
+        self.start(access, id.to_owned(), record, arriving, reader, lock).map(Lazily::Served)
+    }
+
+    fn start(
+        self: &Arc<Self>,
+        access: LazyAccess,
+        id: String,
+        record: LazyRecord,
+        arriving: Arc<Arriving>,
+        reader: DiskReader,
+        lock: File,
+    ) -> Result<Arc<LazyImage>> {
+        let directory = self.path.join("lazy").join(&id);
+        let LazyAccess { formats, pace, .. } = access;
+        let store = Arc::clone(self);
+        let parts = Parts { store, formats, id, directory, record, arriving, reader, _lock: lock, pace };
+        LazyImage::start(parts).map(Arc::new)
+    }
+
+    /// Imports what has arrived; returns the image and its open file.
+    pub(crate) fn finish_lazy(&self, parts: &Parts, progress: &Progress) -> Result<(Digest, File)> {
+        parts.arriving.note()?;
+        let (allowed, nowhere) = (AllowedDirs::new([&parts.directory])?, AllowedDirs::default());
+        let access = Access { formats: &*parts.formats, allowed: &allowed, references: &nowhere };
+        let file = SourceFile::new(parts.directory.join(SOURCE)).with_format(&parts.record.format);
+        let mut request = ImportRequest::new(file);
+        request.name.clone_from(&parts.record.name);
+        request.replace = true;
+        request.source_digest = true;
+        request.checksums = parts.record.sha256.into_iter().map(Into::into).collect();
+        let imported = self.import(access, &request, progress).map_err(|error| {
+            // The file's own name says nothing to anybody.
+            error.during(&parts.record.label)
+        })?;
+        let mut image = imported.record;
+        let digest = image.digest;
+        if !imported.existed {
+            image.source.path.clone_from(&parts.record.label);
+            let _lock = self.lock(FlockOperation::LockExclusive)?;
+            self.write_record(&dirs::existing(&self.images, &digest.hex())?, &image)?;
+        }
+        let (base, _) = self.base(&digest, progress)?;
+        let dir = self.lazy_dir(&parts.id)?;
+        write_record(&dir, &LazyRecord { image: Some(digest), ..parts.record.clone() })?;
+        // The image has it all; whoever reads the source now has it open.
+        for name in [SOURCE, JOURNAL] {
+            dir.remove_file(name).doing(|| format!("remove {name}"))?;
+        }
+        Ok((digest, base))
+    }
+
+    /// Notes that an image will never be one.
+    pub(crate) fn fail_lazy(&self, parts: &Parts, reason: &str) -> Result<()> {
+        let record = LazyRecord { failed: Some(reason.to_owned()), ..parts.record.clone() };
+        write_record(&self.lazy_dir(&parts.id)?, &record)
+    }
+
+    /// What an arriving image is called by its users: the URL that opens it.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn lazy_url(&self, id: &str) -> Result<String> {
+        Ok(read_record(&self.lazy_dir(id)?)?.url)
+    }
+
+    /// Makes a disk over an image that arrives: a qcow2 overlay in the machine's directory. The record comes last, as with
+    /// every disk.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create_lazy_disk(
+        &self,
+        access: Access<'_>,
+        dir: &Dir,
+        machine: &Name,
+        disk: &Name,
+        image: &LazyImage,
+    ) -> Result<()> {
+        let users = dirs::existing(&self.lazy_dir(image.id())?, USERS)?;
+        dirs::create(&users, &user(machine, disk))?;
+        dirs::sync(&users)?;
+        let base = self.path.join("lazy").join(image.id()).join("base").to_string_lossy().into_owned();
+        self.lay_out_overlay(access, dir, disk, base, image.virtual_size())?;
+        dirs::write(dir, &lazy_name(disk), image.id().as_bytes())?;
+        let virtual_size = image.virtual_size();
+        write_disk_record(
+            dir,
+            disk,
+            &DiskRecord { schema: 1, kind: DiskKind::Overlay, virtual_size, image: None },
+        )
+    }
+
+    /// The image that a disk is waiting for; `None` for every other disk.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn lazy_of(&self, dir: &Dir, disk: &Name) -> Result<Option<String>> {
+        let Some(DiskRecord { kind: DiskKind::Overlay, image: None, .. }) = read_disk_record(dir, disk)?
+        else {
+            return Ok(None);
+        };
+        match dirs::read(dir, &lazy_name(disk)) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens the overlay of a disk over an image that arrives.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open_lazy_disk(&self, dir: &Dir, disk: &Name) -> Result<File> {
+        dirs::open(dir, &overlay_name(disk), OFlags::RDWR)
+    }
+
+    /// Makes a disk one over an image of the store, which the image that it waited for has become.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub fn settle_lazy_disk(&self, dir: &Dir, machine: &Name, disk: &Name, image: &Digest) -> Result<()> {
+        let Some(id) = self.lazy_of(dir, disk)? else { return Ok(()) };
+        let record = self.read_record(image)?;
+        let virtual_size = record.virtual_size;
+        let settled = DiskRecord { schema: 1, kind: DiskKind::Overlay, virtual_size, image: Some(*image) };
+        write_disk_record(dir, disk, &settled)?;
+        dirs::remove(dir, &lazy_name(disk))?;
+        if let Ok(lazy) = self.lazy_dir(&id) {
+            dirs::remove(&dirs::existing(&lazy, USERS)?, &user(machine, disk))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the disks of a machine; returns the images that nobody waits for any more.
+    ///
+    /// # Errors
+    /// When a directory cannot be read or changed.
+    pub fn release_lazy(&self, machine: &Name) -> Result<Vec<String>> {
+        let lazy = self.lazy_root()?;
+        let mine = format!("{machine}:");
+        let mut unused = Vec::new();
+        for id in dirs::entries(&lazy)? {
+            let users = dirs::existing(&dirs::existing(&lazy, &id)?, USERS)?;
+            let (gone, left): (Vec<_>, Vec<_>) =
+                dirs::entries(&users)?.into_iter().partition(|user| user.starts_with(&mine));
+            for user in &gone {
+                dirs::remove(&users, user)?;
+            }
+            if left.is_empty() {
+                unused.push(id);
+            }
+        }
+        Ok(unused)
+    }
+
+    /// Removes what has arrived of an image, unless somebody waits for it.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove_lazy(&self, id: &str) -> Result<()> {
+        let temp = self.temp()?;
+        let _lock = self.lock(FlockOperation::LockExclusive)?;
+        let dir = match self.lazy_dir(id) {
+            Ok(dir) => dir,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if !dirs::entries(&dirs::existing(&dir, USERS)?)?.is_empty() {
+            return Ok(());
+        }
+        let lazy = self.lazy_root()?;
+        lazy.rename(id, &temp.dir, "removed").doing(|| "remove an image that arrives".into())?;
+        dirs::sync(&lazy)
+    }
+
+    /// The image that an arriving one has become.
+    pub(super) fn arrived(&self, id: &str) -> Result<Option<Digest>> {
+        Ok(read_record(&self.lazy_dir(id)?)?.image)
+    }
+
+    fn lazy_root(&self) -> Result<Dir> {
+        dirs::subdir(&self.dir, "lazy")
+    }
+
+    fn lazy_dir(&self, id: &str) -> Result<Dir> {
+        // It comes from a file of ours, and is a name all the same.
+        if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Error::new(ErrorKind::Corrupt, "the name of an arriving image is damaged"));
+        }
+        dirs::existing(&self.lazy_root()?, id)
+    }
+}
+
+fn lazy_name(disk: &Name) -> String {
+    format!("{disk}.lazy")
+}
+
+fn user(machine: &Name, disk: &Name) -> String {
+    format!("{machine}:{disk}")
+}
+
+fn lock(dir: &Dir) -> Result<File> {
+    let file = dirs::open(dir, LOCK, OFlags::RDWR | OFlags::CREATE)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::new(ErrorKind::InUse, "another process fetches this image: let it finish, or end it"))
+        }
+        Err(errno) => Err(Error::io("lock an image that arrives", errno.into())),
+    }
+}
+
+/// Says what a start waited for in vain.
+fn explain(arriving: &Arriving, error: Error) -> Error {
+    match arriving.waiting() {
+        Some(waiting) if error.kind() == ErrorKind::Cancelled => {
+            Error::new(ErrorKind::Unavailable, waiting.reason).during(waiting.server)
+        }
+        _ => error,
+    }
+}
+
+fn write_record(dir: &Dir, record: &LazyRecord) -> Result<()> {
+    let json = serde_json::to_vec_pretty(record)
+        .map_err(|error| Error::new(ErrorKind::InvalidInput, format!("cannot write {RECORD}: {error}")))?;
+    dirs::write(dir, RECORD, &json)
+}
+
+fn read_record(dir: &Dir) -> Result<LazyRecord> {
+    let bad = |why: String| Error::new(ErrorKind::Corrupt, format!("{RECORD} of an arriving image: {why}"));
+    let record: LazyRecord =
+        serde_json::from_slice(&dirs::read(dir, RECORD)?).map_err(|error| bad(error.to_string()))?;
+    if record.schema != 1 {
+        return Err(bad(format!("revision {} is newer than this program", record.schema)));
+    }
+    Ok(record)
+}

@@ -5,6 +5,7 @@
 //! enough to [`Hypervisor::adopt`] it again.
 
 use std::fs::File;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -188,6 +189,30 @@ pub enum Block {
         /// What lies below.
         backing: Box<Block>,
     },
+    /// Read only, served by this host over the NBD protocol, under the name [`SERVED_EXPORT`], on a socket that the driver
+    /// makes. While nobody serves it, the guest's requests wait; the next daemon listens on [`served_socket`] again.
+    Served(Arc<dyn BlockServer>),
+}
+
+/// Serves a disk.
+pub trait BlockServer: Send + Sync {
+    /// Begins to serve on a socket that listens, and goes on until it is told otherwise.
+    ///
+    /// # Errors
+    /// When it cannot begin.
+    fn serve(&self, listener: UnixListener) -> std::io::Result<()>;
+}
+
+/// What a served disk is called in the NBD protocol.
+pub const SERVED_EXPORT: &str = "disk";
+
+/// The socket on which disk `index` of the running machine with this directory is served, listening anew: for the daemon
+/// that follows the one that started the machine. Of who connected to the old one nothing is lost.
+///
+/// # Errors
+/// When the machine has no served disk, or the socket cannot be made.
+pub fn served_socket(run_dir: &Path, index: usize) -> Result<UnixListener, Error> {
+    qemu::served_socket(run_dir, index)
 }
 
 /// What happens to a running machine.

@@ -33,5 +33,7 @@ pub use machines::Machines;
 pub use options::MachinesOptions;
 pub use resources::{ResourceError, Resources};
 pub use state::{Backoff, Desired, State};
-pub use status::{Condition, EventKind, ExitInfo, MachineDetail, MachineEvent, MachineStatus};
+pub use status::{
+    Arrival, ArrivingDisk, Condition, EventKind, ExitInfo, MachineDetail, MachineEvent, MachineStatus,
+};
 pub use time::{Clock, InvalidTimestamp, Timestamp};

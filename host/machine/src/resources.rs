@@ -1,11 +1,14 @@
 //! What machines are made of.
 
 use std::fs::File;
+use std::path::Path;
 
 use cap_std::fs::Dir;
 use witvirt_core::Name;
 use witvirt_core::spec::Disk;
 use witvirt_hypervisor::Block;
+
+use crate::status::ArrivingDisk;
 
 /// Why something could not be had; shown to the user with its causes.
 pub type ResourceError = Box<dyn std::error::Error + Send + Sync>;
@@ -34,4 +37,27 @@ pub trait Resources: Send + Sync {
     /// # Errors
     /// When it cannot; the machine is then kept.
     fn release(&self, machine: &Name, overlays: &Dir) -> Result<(), ResourceError>;
+
+    /// Serves those disks again that a machine still reads from this host: it runs since before this daemon, with sockets
+    /// in `run_dir`. Called before it is adopted, and again where that fails.
+    ///
+    /// # Errors
+    /// When one cannot be served; the machine is not adopted then, and asked for again later.
+    fn resume(
+        &self,
+        _machine: &Name,
+        _overlays: &Dir,
+        _disks: &[Disk],
+        _run_dir: &Path,
+    ) -> Result<(), ResourceError> {
+        Ok(())
+    }
+
+    /// The machine's instance has ended: whatever was served to it is not needed any more. Must not block.
+    fn ended(&self, _machine: &Name) {}
+
+    /// Disks of a machine whose image has not arrived yet. Must not block.
+    fn arriving(&self, _machine: &Name) -> Vec<ArrivingDisk> {
+        Vec::new()
+    }
 }

@@ -61,6 +61,45 @@ pub struct MachineStatus {
     /// Why it is paused, broken or does not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Disks whose image has not arrived yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arriving: Vec<ArrivingDisk>,
+}
+
+/// A disk of a machine that was started before its image was here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ArrivingDisk {
+    /// The disk's name.
+    pub disk: Name,
+    /// Where the image comes from: a URL without credentials.
+    pub from: String,
+    /// How far it is.
+    pub state: Arrival,
+    /// Bytes of the image file that are here.
+    pub present: u64,
+    /// Bytes of the image file.
+    pub total: u64,
+    /// For how many seconds nothing could be fetched; the guest's reads of what is not here wait meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<u64>,
+    /// Why it waits, or has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// How far an arriving image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arrival {
+    /// It is being fetched.
+    Arriving,
+    /// All of it is here and is being imported.
+    Importing,
+    /// It is in the store; the machine reads it from there once it is started again.
+    Arrived,
+    /// It is not what it was said to be.
+    Failed,
 }
 
 /// How a machine ended.

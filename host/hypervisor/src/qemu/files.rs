@@ -10,7 +10,7 @@ use witvirt_core::spec::{Disk, DiskDevice};
 
 use super::arguments::{BlockDescriptor, Descriptors};
 use super::process::Inheritance;
-use super::run_dir::RunDir;
+use super::run_dir::{RunDir, served_name};
 use crate::accelerator::{User, may};
 use crate::{Block, Error, ErrorKind, Launch};
 
@@ -24,11 +24,13 @@ pub(super) fn inherit(
     let failed =
         |what: &str, error| Error::caused(ErrorKind::Start, format!("cannot hand {what} to QEMU"), error);
     let mut descriptors = Descriptors::default();
-    for (disk, block) in launch.spec.disks.iter().zip(std::mem::take(&mut launch.disks)) {
+    for (index, (disk, block)) in launch.spec.disks.iter().zip(std::mem::take(&mut launch.disks)).enumerate()
+    {
         let descriptor = match block {
             Some(block) => {
                 let read_only = disk.read_only || disk.device == DiskDevice::Cdrom;
-                let inherited = inherit_block(block, read_only, inheritance);
+                let served = Served { run_dir, user, index };
+                let inherited = inherit_block(block, read_only, &served, inheritance);
                 Some(inherited.map_err(|error| failed(&format!("disk {}", disk_name(disk)), error))?)
             }
             None => None,
@@ -58,9 +60,17 @@ fn disk_name(disk: &Disk) -> &str {
     disk.name.as_str()
 }
 
+/// Where a disk would be served.
+struct Served<'a> {
+    run_dir: &'a RunDir,
+    user: Option<User>,
+    index: usize,
+}
+
 fn inherit_block(
     block: Block,
     read_only: bool,
+    served: &Served<'_>,
     inheritance: &mut Inheritance,
 ) -> io::Result<BlockDescriptor> {
     match block {
@@ -73,8 +83,18 @@ fn inherit_block(
         Block::Overlay { file, backing } => {
             let file = with_access(file, read_only)?;
             let fd = inheritance.add(file);
-            let backing = Box::new(inherit_block(*backing, true, inheritance)?);
+            let backing = Box::new(inherit_block(*backing, true, served, inheritance)?);
             Ok(BlockDescriptor::Overlay { fd, read_only, backing })
+        }
+        Block::Served(_) if !read_only => {
+            let message = "it is served read only, and the machine wants to write it";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+        }
+        Block::Served(server) => {
+            let Served { run_dir, user, index } = served;
+            let directory = run_dir.served(*user).map_err(io::Error::other)?;
+            server.serve(run_dir.listen_served(*index).map_err(io::Error::other)?)?;
+            Ok(BlockDescriptor::Served { directory: inheritance.add(directory), socket: served_name(*index) })
         }
     }
 }

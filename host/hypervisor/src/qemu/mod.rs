@@ -16,6 +16,7 @@ mod tpm;
 mod watch;
 
 use std::net::IpAddr;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -117,6 +118,11 @@ impl Hypervisor for Qemu {
     async fn find(&self, run_dir: &Path) -> Result<Option<InstanceRecord>, Error> {
         RunDir::open(run_dir)?.find()
     }
+}
+
+/// See [`crate::served_socket`].
+pub(crate) fn served_socket(run_dir: &Path, index: usize) -> Result<UnixListener, Error> {
+    RunDir::open(run_dir)?.listen_served(index)
 }
 
 /// Runs something that blocks, off the threads that serve everybody.

@@ -1,8 +1,11 @@
 //! The run directory of a machine.
 //!
 //! Only the daemon writes names into it: `record.json` and `process` (who runs), `monitor.sock` and `console.sock` (bound
-//! by the daemon, inherited by QEMU), `stderr` and `arguments.json` (for people). It is reached through an open directory,
-//! so that its path may be longer than the 107 bytes of a socket address.
+//! by the daemon, inherited by QEMU), `served/` (sockets that the daemon serves disks on), `stderr` and `arguments.json` (for
+//! people). It is reached through an open directory, so that its path may be longer than the 107 bytes of a socket address.
+//!
+//! QEMU connects to the sockets in `served/` itself, again whenever another daemon listens there. Its user has no way
+//! through the directories above: it inherits this one, open, and names the sockets below `/proc/self/fd`.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -10,13 +13,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, mkdirat, openat, renameat, unlinkat};
 
 use super::process::{Identity, parse_stat};
+use crate::accelerator::User;
 use crate::{Error, ErrorKind, InstanceRecord};
 
 pub(super) const MONITOR: &str = "monitor.sock";
 pub(super) const CONSOLE: &str = "console.sock";
+const SERVED: &str = "served";
 const RECORD: &str = "record.json";
 const PROCESS: &str = "process";
 const STDERR: &str = "stderr";
@@ -60,6 +65,52 @@ impl RunDir {
         }
         UnixListener::bind(self.socket_path(name))
             .map_err(|error| failed("listen on", &self.path.join(name), error))
+    }
+
+    /// The directory of served disks, made when it is missing, as QEMU's user may use it.
+    pub fn served(&self, user: Option<User>) -> Result<OwnedFd, Error> {
+        let path = self.path.join(SERVED);
+        match mkdirat(&self.dir, SERVED, Mode::from_raw_mode(0o700)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(failed("make", &path, error)),
+        }
+        let dir = self.open_served()?;
+        if let Some(User { uid, gid }) = user {
+            rustix::fs::fchown(&dir, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                .map_err(|error| failed("hand over", &path, error))?;
+        }
+        Ok(dir)
+    }
+
+    fn open_served(&self) -> Result<OwnedFd, Error> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&self.dir, SERVED, flags, Mode::empty())
+            .map_err(|error| failed("open", &self.path.join(SERVED), error))
+    }
+
+    /// A socket in the directory of served disks that listens and belongs to the directory's owner; one that is there is
+    /// replaced.
+    pub fn listen_served(&self, index: usize) -> Result<UnixListener, Error> {
+        let dir = self.open_served()?;
+        let name = served_name(index);
+        let path = self.path.join(SERVED).join(&name);
+        // Under another name first: nobody must find it before it is whole.
+        let new = format!("{name}.new");
+        match unlinkat(&dir, &new, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(failed("remove", &path, error)),
+        }
+        let listener = UnixListener::bind(format!("/proc/self/fd/{}/{new}", dir.as_raw_fd()))
+            .map_err(|error| failed("listen on", &path, error))?;
+        let owner = rustix::fs::fstat(&dir).map_err(|error| failed("stat", &path, error))?;
+        let (uid, gid) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+        rustix::fs::chownat(&dir, new.as_str(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .and_then(|()| {
+                rustix::fs::chmodat(&dir, new.as_str(), Mode::from_raw_mode(0o600), AtFlags::empty())
+            })
+            .and_then(|()| renameat(&dir, new.as_str(), &dir, name.as_str()))
+            .map_err(|error| failed("hand over", &path, error))?;
+        Ok(listener)
     }
 
     /// A new file for the child's `/proc/self/stat`.
@@ -179,6 +230,11 @@ impl RunDir {
             }
         }
     }
+}
+
+/// The socket of the disk with this position in the machine.
+pub(super) fn served_name(index: usize) -> String {
+    format!("disk{index}.sock")
 }
 
 fn failed(verb: &str, path: &Path, error: impl Into<std::io::Error>) -> Error {

@@ -1,9 +1,13 @@
 //! Finding the instance of an earlier daemon.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 use witvirt_hypervisor::InstanceRecord;
 
 use super::{Driver, FIRST_PAUSE, LONGEST_PAUSE, Running, Unreachable, may_run};
+use crate::blocking;
+use crate::resources::ResourceError;
 use crate::state::Fact;
 use crate::status::EventKind;
 
@@ -16,9 +20,12 @@ impl Driver {
             return self.fact(Fact::Loaded).await;
         }
         let adopted = match self.known_record().await {
-            Ok(Some(record)) => self.shared.hypervisor().adopt(&record).await,
+            Ok(Some(record)) => match self.resume_disks(&record).await {
+                Ok(()) => self.shared.hypervisor().adopt(&record).await.map_err(Into::into),
+                Err(error) => Err(error),
+            },
             Ok(None) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         };
         match adopted {
             Ok(Some(started)) => {
@@ -40,6 +47,20 @@ impl Driver {
                 self.publish();
             }
         }
+    }
+
+    /// Serves again what the instance reads from this host; one that has ended reads nothing.
+    async fn resume_disks(&self, record: &InstanceRecord) -> Result<(), ResourceError> {
+        if record.boot_id != self.shared.boot_id || !record.run_dir.is_dir() {
+            return Ok(());
+        }
+        let (shared, dir, spec) = (Arc::clone(&self.shared), self.dir.clone(), Arc::clone(&self.spec));
+        let run_dir = record.run_dir.clone();
+        let resumed = blocking::run(move || {
+            let spec = &spec.spec;
+            shared.resources().resume(&spec.name, &dir.overlays()?, &spec.disks, &run_dir)
+        });
+        resumed.await?
     }
 
     /// What the earlier daemon wrote down; where it died during a launch, what the launch itself left.

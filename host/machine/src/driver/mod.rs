@@ -260,6 +260,7 @@ impl Driver {
             if self.machine.state.is_ended() {
                 self.running = None;
                 self.record = None;
+                self.shared.resources().ended(self.name());
             }
             let written = if before == self.machine { Ok(()) } else { self.write().await };
             self.publish();

@@ -60,6 +60,7 @@ fn status(
         restarts: machine.restarts,
         next_restart: machine.next_restart,
         reason: machine.reason.clone(),
+        arriving: Vec::new(),
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) fn status(shared: &Shared, name: &Name, reason: &str, since: Timestam
         restarts: 0,
         next_restart: None,
         reason: Some(reason.to_owned()),
+        arriving: Vec::new(),
     }
 }
 

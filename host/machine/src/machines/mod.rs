@@ -272,6 +272,7 @@ impl Machines {
                 let mut status = live.contact.published.borrow().status.clone();
                 let now = self.shared.options.clock.now();
                 status.uptime = status.started.map(|started| now.since(started).as_secs());
+                status.arriving = self.shared.options.resources.arriving(name);
                 Some(status)
             }
         }

@@ -7,7 +7,10 @@ use super::board::Board;
 use super::boot::Order;
 use super::controller::Ports;
 use super::{BlockDescriptor, Machine, on_off, unsupported};
-use crate::Error;
+use crate::{Error, SERVED_EXPORT};
+
+/// How long requests wait for a server that is gone, in seconds: ten years. The next daemon is one.
+const RECONNECT_DELAY: u32 = 315_360_000;
 
 /// QEMU takes node names of at most 31 characters.
 const NODE_NAME: usize = 31;
@@ -94,6 +97,17 @@ fn node(disk: &Disk, block: &BlockDescriptor, board: &mut Board) -> Map<String, 
             "file": file(*fd, *read_only, false, board),
             // Named here, so that the name in the header is never followed.
             "backing": Value::Object(node(disk, backing, board)),
+        }),
+        BlockDescriptor::Served { directory, socket } => json!({
+            "driver": "raw",
+            "read-only": true,
+            "file": {
+                "driver": "nbd",
+                "read-only": true,
+                "export": SERVED_EXPORT,
+                "server": { "type": "unix", "path": format!("/proc/self/fd/{directory}/{socket}") },
+                "reconnect-delay": RECONNECT_DELAY,
+            },
         }),
     };
     match fields {

@@ -59,14 +59,28 @@ pub(crate) struct Descriptors {
 /// The files of one disk.
 #[derive(Debug, Clone)]
 pub(crate) enum BlockDescriptor {
-    Raw { fd: RawFd, read_only: bool, block_device: bool },
-    Overlay { fd: RawFd, read_only: bool, backing: Box<BlockDescriptor> },
+    Raw {
+        fd: RawFd,
+        read_only: bool,
+        block_device: bool,
+    },
+    Overlay {
+        fd: RawFd,
+        read_only: bool,
+        backing: Box<BlockDescriptor>,
+    },
+    /// A socket in an open directory.
+    Served {
+        directory: RawFd,
+        socket: String,
+    },
 }
 
 impl BlockDescriptor {
     pub fn is_read_only(&self) -> bool {
         match self {
             Self::Raw { read_only, .. } | Self::Overlay { read_only, .. } => *read_only,
+            Self::Served { .. } => true,
         }
     }
 }

@@ -180,7 +180,7 @@ fn publishers_are_held_to_the_contract() {
     refused("long-path", "101 bytes of a path in a tar");
     refused("many-documents", "17 documents");
     refused("large-document", "1048577 bytes of a document");
-    refused("large-manifest", "4194305 bytes of manifest");
+    refused("large-manifest", "4194325 bytes of manifest");
 }
 
 #[test]

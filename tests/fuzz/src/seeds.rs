@@ -1,5 +1,8 @@
 //! Writes the seeds of the targets to `corpus/TARGET/`, beside this crate's manifest.
 
+#[path = "../bodies/artifact.rs"]
+#[allow(dead_code)]
+mod artifact;
 #[path = "../bodies/capacity.rs"]
 #[allow(dead_code)]
 mod capacity;
@@ -32,6 +35,7 @@ fn main() -> std::io::Result<()> {
         ("sparseimage", sparseimage::seeds()),
         ("qcow2", qcow2::seeds()),
         ("capacity", capacity::seeds()),
+        ("artifact", ["containerdisk", "macosvz", "tart", "oras"].map(artifact::seeds).concat()),
         ("parallels", parallels::seeds()),
         ("qed", qed::seeds()),
         ("vdi", vdi::seeds()),

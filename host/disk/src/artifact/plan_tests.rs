@@ -58,8 +58,8 @@ fn plans_that_can_be() {
     taken(of(DiskContent::Whole(vec![tar("disk/", 1), tar("disk/a.img", 2), stored("auto", 3)])));
     taken(of(DiskContent::Whole(vec![Stored { length: Some(200), ..stored("", 2) }])));
     let sorted = taken(chunks(1000, vec![chunk(500, 500, 2), chunk(0, 400, 1), chunk(400, 100, 1)]));
-    let DiskContent::Chunks { chunks, .. } = &sorted.disks[0].content else { panic!("no chunks") };
-    assert_eq!(chunks.iter().map(|chunk| chunk.offset).collect::<Vec<_>>(), [0, 400, 500]);
+    let DiskContent::Chunks { chunks: all, .. } = &sorted.disks[0].content else { panic!("no chunks") };
+    assert_eq!(all.iter().map(|chunk| chunk.offset).collect::<Vec<_>>(), [0, 400, 500]);
     taken(chunks(1000, Vec::new()));
 }
 

@@ -108,6 +108,18 @@ pub fn packed<'a>(blobs: &'a [Packed], id: &str) -> Result<&'a Packed, Error> {
     })
 }
 
+/// The plugin's own options in a request to publish.
+///
+/// # Errors
+/// `invalid-input` when they are not an object of that shape.
+pub fn publish_options<T: serde::de::DeserializeOwned>(request: &PublishRequest) -> Result<T, Error> {
+    let invalid = |what: String| Error::new(ErrorKind::InvalidInput, format!("options: {what}"));
+    if !request.options.is_object() {
+        return Err(invalid("not an object".to_owned()));
+    }
+    serde_json::from_value(request.options.clone()).map_err(|error| invalid(error.to_string()))
+}
+
 /// A digest that the host names.
 ///
 /// # Errors

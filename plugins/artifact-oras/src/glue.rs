@@ -1,0 +1,34 @@
+mod bindings {
+    #![allow(missing_docs)]
+    wit_bindgen::generate!({
+        path: ["../../wit/types", "../../wit/artifact"],
+        world: "witvirt:artifact/artifact-layout",
+        with: {
+            "witvirt:types/errors@0.1.0": witvirt_sdk::errors,
+            "witvirt:types/log@0.1.0": witvirt_sdk::log,
+        },
+    });
+}
+
+use witvirt_sdk::{Error, Info, Plugin};
+
+use crate::Oras;
+
+impl Plugin for Oras {
+    fn describe() -> Info {
+        Info {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            description: "disk images that were pushed as plain files".to_owned(),
+            settings_schema: None,
+        }
+    }
+
+    fn configure(settings: &str) -> Result<(), Error> {
+        witvirt_sdk::no_settings(settings)
+    }
+}
+
+witvirt_sdk::lifecycle!(Oras, bindings);
+witvirt_sdk::artifact_layout!(Oras, bindings);
+bindings::export!(Oras with_types_in bindings);

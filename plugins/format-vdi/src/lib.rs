@@ -16,12 +16,12 @@
 //! - null UUIDs are accepted, as by QEMU.
 //!
 //! Differencing images (type 4) name their parent by UUID alone: the reference is `uuid:<linkage>`, the facts are `id` (the
-//! UUID that the image was created with) and `parent-id` (its linkage, which has to be the `id` of the parent, byte for
-//! byte). That is what VirtualBox compares when it opens a chain. The UUIDs of the last modification are shown as
-//! `modification-id` and `parent-modification-id` and not compared: VirtualBox changes the former on every write to the
-//! parent, and so an operator can see that a parent was written to after the child was made. A block that is free in a
-//! differencing image falls through to the parent, a zero block does not. QEMU opens type 4 as if it had no parent when
-//! that UUID is null; here that is an error.
+//! UUID that the image was created with) and `parent-id` (its linkage). These two are compared: the parent has to be the
+//! image whose `id` is the child's `parent-id`, byte for byte. The UUIDs of the last modification are shown, as
+//! `modification-id` and, in the child, `parent-modification-id`, and are not compared: where they differ, the parent was
+//! written to after the child was made, and the disk is not what it was then. A block that is free in a differencing image
+//! falls through to the parent, a zero block does not. QEMU opens type 4 with null UUIDs as if it had no parent; here that
+//! is an error.
 //!
 //! Refused, by name: version 0.2 and versions other than 1.1, undo images (type 3), other sectors than 512 bytes, a
 //! parent named by a base image.

@@ -27,12 +27,16 @@ mod parallels;
 #[path = "../bodies/sparseimage.rs"]
 #[allow(dead_code)]
 mod sparseimage;
+#[path = "../bodies/asif.rs"]
+#[allow(dead_code)]
+mod asif;
 
 fn main() -> std::io::Result<()> {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let all = [
         ("dmg", dmg::seeds()),
         ("sparseimage", sparseimage::seeds()),
+        ("asif", asif::seeds()),
         ("qcow2", qcow2::seeds()),
         ("capacity", capacity::seeds()),
         ("artifact", ["containerdisk", "macosvz", "tart", "oras"].map(artifact::seeds).concat()),

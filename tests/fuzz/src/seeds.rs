@@ -30,6 +30,9 @@ mod sparseimage;
 #[path = "../bodies/asif.rs"]
 #[allow(dead_code)]
 mod asif;
+#[path = "../bodies/vmdk.rs"]
+#[allow(dead_code)]
+mod vmdk;
 
 fn main() -> std::io::Result<()> {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -43,6 +46,7 @@ fn main() -> std::io::Result<()> {
         ("parallels", parallels::seeds()),
         ("qed", qed::seeds()),
         ("vdi", vdi::seeds()),
+        ("vmdk", vmdk::seeds()),
         ("vpc", vpc::seeds()),
     ];
     for (target, seeds) in all {

@@ -1,0 +1,35 @@
+//! The body of the fuzz target over its seeds and mutations of them, so that it runs with every test.
+
+#[path = "../../../../tests/fuzz/bodies/vmdk.rs"]
+mod body;
+
+use crate::support::Noise;
+
+#[test]
+fn seeds_are_sound() {
+    let seeds = body::seeds();
+    for seed in &seeds {
+        assert!(body::run(seed), "{:?}", String::from_utf8_lossy(&seed[..seed.len().min(700)]));
+    }
+    assert!(seeds.len() >= 7);
+}
+
+#[test]
+fn mutated_seeds() {
+    let mut noise = Noise::new(1);
+    for seed in body::seeds() {
+        for _ in 0..400 {
+            let mut file = seed.clone();
+            for _ in 0..1 + noise.below(4) {
+                // Half of the changes hit the header and the descriptor.
+                let bound = if noise.below(2) == 0 { 900.min(file.len() as u64) } else { file.len() as u64 };
+                let at = noise.below(bound) as usize;
+                file[at] = [0, 1, 0x7f, 0x80, 0xff, noise.next() as u8][noise.below(6) as usize];
+            }
+            if noise.below(8) == 0 {
+                file.truncate(noise.below(file.len() as u64) as usize);
+            }
+            body::run(&file);
+        }
+    }
+}

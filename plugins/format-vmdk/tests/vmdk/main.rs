@@ -1,0 +1,11 @@
+//! The plugin's logic, natively, against qemu-img, against images that others wrote, and against hostile ones.
+
+mod corpus;
+mod craft;
+mod fuzz;
+mod hostile;
+mod large;
+mod random;
+mod read;
+mod support;
+mod write;

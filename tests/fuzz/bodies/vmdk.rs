@@ -1,0 +1,162 @@
+//! Any bytes as an image file: the descriptor or the header, and after a line `%%%%` the files of its extents, in order.
+
+use format_vmdk::image::{Image, PARENT};
+use format_vmdk::layout::Writer;
+use format_vmdk::probe::probe;
+use witvirt_sdk::core::extent::ExtentKind;
+use witvirt_sdk::core::format::Chunk;
+
+/// A disk may be larger than can be followed extent by extent; this is enough for every file that fits an input.
+const PAGES: usize = 2_000;
+/// What stands between files.
+const BETWEEN: &[u8] = b"\n%%%%\n";
+
+/// What must hold: nothing panics, pages are contiguous and end, and stored bytes lie inside the files. Whether the whole map
+/// could be read.
+pub fn run(data: &[u8]) -> bool {
+    let files = split(data);
+    let primary = files[0].clone();
+    let _ = probe(&primary, &primary, primary.len() as u64);
+    let Ok(mut image) = Image::open(primary) else { return false };
+    assert!(image.facts().len() <= 64);
+    let mut sizes = vec![files[0].len() as u64];
+    for reference in image.references() {
+        assert!(!reference.name.chars().any(char::is_control));
+        if reference.id == PARENT {
+            continue;
+        }
+        assert_eq!(reference.id as usize, sizes.len());
+        let Some(file) = files.get(reference.id as usize) else { break };
+        sizes.push(file.len() as u64);
+        let _ = image.attach(reference.id, file.clone());
+    }
+    let whole = follow(&mut image, &sizes);
+    if let Ok(findings) = image.check() {
+        assert!(findings.len() <= 1000);
+        assert!(findings.windows(2).all(|pair| pair[0].severity <= pair[1].severity));
+    }
+    let _ = image.decode("vmdk-last-grain", data, 65536);
+    whole
+}
+
+fn follow(image: &mut Image<Vec<u8>>, sizes: &[u64]) -> bool {
+    let size = image.geometry().virtual_size;
+    let inside = |source: u32, end: u64| sizes.get(source as usize).is_some_and(|size| end <= *size);
+    let mut at = 0;
+    for _ in 0..PAGES {
+        let Ok(page) = image.extents(at, u64::MAX, 64) else { return false };
+        for extent in page.extents {
+            assert_eq!(extent.start, at);
+            assert!(extent.length > 0);
+            match extent.kind {
+                ExtentKind::Data { source, offset } => assert!(inside(source, offset + extent.length)),
+                ExtentKind::Encoded(encoded) => {
+                    assert!(encoded.length > 0 && inside(encoded.source, encoded.offset + encoded.length));
+                    assert!(u64::from(encoded.skip) + extent.length <= u64::from(encoded.decoded_length));
+                }
+                _ => {}
+            }
+            at += extent.length;
+        }
+        assert!(at <= size);
+        match page.next {
+            Some(next) => assert_eq!(next, at),
+            None => {
+                assert_eq!(at, size);
+                return true;
+            }
+        }
+    }
+    false
+}
+
+fn split(data: &[u8]) -> Vec<Vec<u8>> {
+    let mut files = Vec::new();
+    let mut rest = data;
+    while let Some(at) = rest.windows(BETWEEN.len()).position(|window| window == BETWEEN) {
+        files.push(rest[..at].to_vec());
+        rest = &rest[at + BETWEEN.len()..];
+    }
+    files.push(rest.to_vec());
+    files
+}
+
+/// Small sound images of every kind.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let stream = image("{\"subformat\": \"streamOptimized\"}", true);
+    let sparse = image("{}", false);
+    // Without directory, footer and end mark, and then with an end mark: only the markers are left.
+    let grains = [&stream[..stream.len() - 5 * 512], &[0; 512]].concat();
+    let mut zeroed = sparse.clone();
+    zeroed[8] |= 4;
+    let flat = descriptor("monolithicFlat", "RW 8 FLAT \"a\" 1\nRW 8 ZERO", &[&[7; 9 * 512]]);
+    let split =
+        descriptor("twoGbMaxExtentSparse", "RW 272 SPARSE \"a\"\nRW 272 SPARSE \"b\"", &[&sparse, &zeroed]);
+    let cowd = descriptor("vmfsSparse", "RW 5000 VMFSSPARSE \"a\"", &[&cowd()]);
+    let se = descriptor("seSparse", "RW 32768 SESPARSE \"a\"", &[&se_sparse()]);
+    vec![stream, sparse, grains, zeroed, flat, split, cowd, se]
+}
+
+fn descriptor(create_type: &str, extents: &str, files: &[&[u8]]) -> Vec<u8> {
+    let mut text = format!(
+        "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=2\nparentFileNameHint=\"p\"\n\
+         createType=\"{create_type}\"\n{extents}\n"
+    )
+    .into_bytes();
+    for file in files {
+        text.extend(BETWEEN);
+        text.extend(*file);
+    }
+    text
+}
+
+/// Two grains and an eighth, of which the first and the last are stored.
+fn image(options: &str, encoded: bool) -> Vec<u8> {
+    let mut writer = Writer::create("vmdk", 272 * 512, options, None).expect("sound options");
+    for (start, length) in [(0, 65536), (131072, 8192)] {
+        let stored = if encoded { 100 } else { length };
+        writer.allocate(&Chunk { start, length, stored, encoded }).expect("a sound chunk");
+    }
+    let mut file = Vec::new();
+    loop {
+        let ending = writer.finish().expect("a small image");
+        file.resize(ending.size as usize, 0);
+        for write in ending.writes {
+            put(&mut file, write.offset as usize, &write.bytes);
+        }
+        if !ending.next {
+            return file;
+        }
+    }
+}
+
+fn put(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    file.resize(file.len().max(offset + bytes.len()), 0);
+    file[offset..offset + bytes.len()].copy_from_slice(bytes);
+}
+
+fn cowd() -> Vec<u8> {
+    let mut file = b"COWD".to_vec();
+    for word in [1u32, 3, 5000, 1, 4, 2, 80] {
+        file.extend(word.to_le_bytes());
+    }
+    put(&mut file, 4 * 512, &5u32.to_le_bytes());
+    put(&mut file, 5 * 512, &[37u32, 38, 0, 39].map(u32::to_le_bytes).concat());
+    put(&mut file, 40 * 512 - 1, &[0]);
+    file
+}
+
+fn se_sparse() -> Vec<u8> {
+    let mut file = Vec::new();
+    let header = [(0, 0xcafe_babe), (1, 0x2_0000_0001), (2, 32768), (3, 8), (4, 64), (10, 1), (11, 1)];
+    let areas = [(16, 2), (17, 1), (18, 3), (19, 64), (24, 67), (25, 16)];
+    for (index, value) in header.into_iter().chain(areas) {
+        put(&mut file, index * 8, &u64::to_le_bytes(value));
+    }
+    put(&mut file, 512, &0xcafe_cafeu64.to_le_bytes());
+    put(&mut file, 2 * 512, &(1u64 << 60).to_le_bytes());
+    let entries = [3u64 << 60, 1 << 60, 2 << 60, 3 << 60 | 1 << 48];
+    put(&mut file, 3 * 512, &entries.map(u64::to_le_bytes).concat());
+    put(&mut file, 83 * 512 - 1, &[0]);
+    file
+}

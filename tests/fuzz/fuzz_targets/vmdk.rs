@@ -1,0 +1,9 @@
+#![no_main]
+
+#[path = "../bodies/vmdk.rs"]
+#[allow(dead_code)]
+mod body;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    body::run(data);
+});

@@ -25,8 +25,13 @@ pub fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Programs that only tests need: oracles, and a second opinion on the host.
-const TESTED_WITH: [(&str, &str); 2] =
-    [("qemu-img", "qemu-utils"), ("virt-host-validate", "libvirt-clients")];
+const TESTED_WITH: [(&str, &str); 5] = [
+    ("qemu-img", "qemu-utils"),
+    ("virt-host-validate", "libvirt-clients"),
+    ("docker-registry", "docker-registry"),
+    ("skopeo", "skopeo"),
+    ("htpasswd", "apache2-utils"),
+];
 
 /// Installs what the demo needs and is missing, by apt; does nothing when everything is there.
 pub fn install() -> Result<()> {

@@ -50,14 +50,13 @@ pub(super) fn decode_apple(mut input: &[u8], output: &mut [u8]) -> Result<usize,
 }
 
 /// Fills `output` from `at` with exactly what the sequences of `input` say; matches may reach into what lies before.
-fn sequences(input: &[u8], output: &mut [u8], mut at: usize) -> Option<()> {
+pub(crate) fn sequences(input: &[u8], output: &mut [u8], mut at: usize) -> Option<()> {
     let mut read = 0;
     while read < input.len() {
         let token = input[read];
         read += 1;
         let literals = length(input, &mut read, token >> 4)?;
-        let from = input.get(read..read.checked_add(literals)?)?;
-        output.get_mut(at..at.checked_add(literals)?)?.copy_from_slice(from);
+        copy_literals(input, read, output, at, literals)?;
         read += literals;
         at += literals;
         if read == input.len() {
@@ -85,11 +84,43 @@ fn length(input: &[u8], read: &mut usize, nibble: u8) -> Option<usize> {
     Some(length)
 }
 
+/// Bytes that are copied at once where there is room: more than are wanted, but nothing behind them is written yet.
+const WIDE: usize = 16;
+
+/// Copies `length` bytes from `read` of `input` to `at`.
+#[inline]
+pub(super) fn copy_literals(
+    input: &[u8],
+    read: usize,
+    output: &mut [u8],
+    at: usize,
+    length: usize,
+) -> Option<()> {
+    if length <= WIDE
+        && let Some(from) = input.get(read..read.checked_add(WIDE)?)
+        && let Some(to) = output.get_mut(at..at.checked_add(WIDE)?)
+    {
+        to.copy_from_slice(from);
+        return Some(());
+    }
+    let from = input.get(read..read.checked_add(length)?)?;
+    output.get_mut(at..at.checked_add(length)?)?.copy_from_slice(from);
+    Some(())
+}
+
 /// Repeats `length` bytes from `offset` before `at`, which may overlap what is written.
+#[inline]
 pub(super) fn copy_match(output: &mut [u8], at: usize, offset: usize, length: usize) -> Option<()> {
     let from = at.checked_sub(offset).filter(|_| offset > 0)?;
-    if at.checked_add(length)? > output.len() {
-        return None;
+    let end = at.checked_add(length).filter(|end| *end <= output.len())?;
+    if offset >= WIDE && end + WIDE <= output.len() {
+        let mut copied = 0;
+        while copied < length {
+            let wide: [u8; WIDE] = output.get(from + copied..)?.first_chunk().copied()?;
+            *output.get_mut(at + copied..)?.first_chunk_mut()? = wide;
+            copied += WIDE;
+        }
+        return Some(());
     }
     // Each turn repeats what is there already, twice as much every time.
     let mut copied = 0;

@@ -2,32 +2,47 @@
 
 /// Bits of a payload, the last first.
 pub(super) struct Bits<'a> {
+    /// What is not in `word` yet.
     bytes: &'a [u8],
-    /// How many are left.
-    left: usize,
+    /// The next bits are its lowest `held`, the first of them highest.
+    word: u64,
+    held: u32,
 }
 
 impl<'a> Bits<'a> {
     /// `unused` bits (0 to 7) at the end of the last byte are none.
-    pub fn new(bytes: &'a [u8], unused: usize) -> Option<Self> {
-        Some(Self { bytes, left: (8 * bytes.len()).checked_sub(unused)? })
+    pub fn new(bytes: &'a [u8], unused: u32) -> Option<Self> {
+        let mut bits = Self { bytes, word: 0, held: 0 };
+        bits.refill();
+        bits.held = bits.held.checked_sub(unused)?;
+        Some(bits)
     }
 
-    /// The next `count` bits (at most 32), the first read highest.
+    /// Makes sure that 56 bits can be pulled, or all that are left.
+    #[inline]
+    pub fn refill(&mut self) {
+        let count = (63 - self.held) as usize / 8;
+        if let Some((rest, last)) = self.bytes.split_last_chunk::<8>() {
+            let last = u64::from_le_bytes(*last);
+            // The shifts are by less than 64 even when nothing is taken.
+            self.word = self.word << (8 * count) | last >> 1 >> (63 - 8 * count);
+            self.bytes = &self.bytes[..rest.len() + 8 - count];
+            self.held += 8 * count as u32;
+            return;
+        }
+        let kept = self.bytes.len() - count.min(self.bytes.len());
+        for byte in self.bytes[kept..].iter().rev() {
+            self.word = self.word << 8 | u64::from(*byte);
+            self.held += 8;
+        }
+        self.bytes = &self.bytes[..kept];
+    }
+
+    /// The next `count` bits (at most 32), the first read highest; none when they are not there.
     #[inline]
     pub fn pull(&mut self, count: u32) -> Option<u32> {
-        self.left = self.left.checked_sub(count as usize)?;
-        let (start, shift) = (self.left / 8, self.left % 8);
-        let word = match self.bytes.get(start..start + 8) {
-            Some(word) => u64::from_le_bytes(word.try_into().ok()?),
-            None => {
-                let mut word = [0; 8];
-                let rest = self.bytes.get(start..)?;
-                word[..rest.len()].copy_from_slice(rest);
-                u64::from_le_bytes(word)
-            }
-        };
-        Some((word >> shift) as u32 & ((1u64 << count) - 1) as u32)
+        self.held = self.held.checked_sub(count)?;
+        Some((self.word >> self.held & ((1 << count) - 1)) as u32)
     }
 }
 
@@ -114,7 +129,9 @@ mod tests {
         let mut bits = Bits::new(&bytes, 4).unwrap();
         assert_eq!(bits.pull(4), Some(10));
         assert_eq!(bits.pull(8), Some(9));
+        bits.refill();
         assert_eq!(bits.pull(32), Some(0x0807_0605));
+        bits.refill();
         assert_eq!(bits.pull(0), Some(0));
         assert_eq!(bits.pull(31), Some(0x0403_0201 >> 1));
         assert_eq!(bits.pull(2), None);

@@ -2,7 +2,7 @@
 
 use super::entropy::{Bits, Table, values};
 use super::le32;
-use crate::codec::lz4::copy_match;
+use crate::codec::lz4::{copy_literals, copy_match};
 
 const LENGTH_SYMBOLS: usize = 20;
 const DISTANCE_SYMBOLS: usize = 64;
@@ -44,12 +44,12 @@ struct Header {
     /// How many literals there are, how long they are stored, and how many bits at the end are unused.
     literals: usize,
     literal_bytes: usize,
-    literal_unused: usize,
+    literal_unused: u32,
     literal_states: [u16; 4],
     /// Likewise the triples.
     triples: usize,
     triple_bytes: usize,
-    triple_unused: usize,
+    triple_unused: u32,
     /// Of the lengths of literals, of matches, and of distances.
     triple_states: [u16; 3],
     weights: [u16; SYMBOLS],
@@ -84,6 +84,8 @@ impl Decoder {
     fn read_literals(&mut self, header: &Header, mut bits: Bits<'_>) -> Option<()> {
         let mut states = header.literal_states;
         for bytes in self.bytes.get_mut(..header.literals.next_multiple_of(4))?.chunks_exact_mut(4) {
+            // Of at most 10 bits each.
+            bits.refill();
             for (byte, state) in bytes.iter_mut().zip(&mut states) {
                 *byte = self.literal.step(state, &mut bits)? as u8;
             }
@@ -98,19 +100,23 @@ impl Decoder {
         output: &mut [u8],
         mut at: usize,
     ) -> Option<()> {
-        let mut unread = self.bytes.get(..header.literals)?;
+        let mut unread = header.literals;
         let [mut literals_state, mut matched_state, mut distance_state] = header.triple_states;
         let mut distance = 0;
         for _ in 0..header.triples {
+            // Of at most 14, 17 and 23 bits.
+            bits.refill();
             let literals = self.literals.step(&mut literals_state, &mut bits)? as usize;
             let matched = self.matched.step(&mut matched_state, &mut bits)? as usize;
             match self.distance.step(&mut distance_state, &mut bits)? as usize {
                 0 => {}
                 other => distance = other,
             }
-            let (now, later) = unread.split_at_checked(literals)?;
-            output.get_mut(at..at + literals)?.copy_from_slice(now);
-            unread = later;
+            if literals > unread {
+                return None;
+            }
+            copy_literals(&self.bytes, header.literals - unread, output, at, literals)?;
+            unread -= literals;
             at += literals;
             if matched > 0 {
                 copy_match(output, at, distance, matched)?;
@@ -148,9 +154,9 @@ impl Header {
             triples: word(16)? as usize,
             literal_bytes: word(20)? as usize,
             triple_bytes: word(24)? as usize,
-            literal_unused: word(28)?.wrapping_neg() as usize,
+            literal_unused: word(28)?.wrapping_neg(),
             literal_states: [half(32), half(34), half(36), half(38)],
-            triple_unused: word(40)?.wrapping_neg() as usize,
+            triple_unused: word(40)?.wrapping_neg(),
             triple_states: [half(44), half(46), half(48)],
             weights,
         }
@@ -169,10 +175,10 @@ impl Header {
             literals: field(first, 0, 20) as usize,
             literal_bytes: field(first, 20, 20) as usize,
             triples: field(first, 40, 20) as usize,
-            literal_unused: 7 - field(first, 60, 3) as usize,
+            literal_unused: 7 - field(first, 60, 3) as u32,
             literal_states: [state(second, 0), state(second, 10), state(second, 20), state(second, 30)],
             triple_bytes: field(second, 40, 20) as usize,
-            triple_unused: 7 - field(second, 60, 3) as usize,
+            triple_unused: 7 - field(second, 60, 3) as u32,
             triple_states: [state(third, 32), state(third, 42), state(third, 52)],
             weights: weights(input.get(HEADER_2..length)?)?,
         }

@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn takes_short_and_whole_grains() {
-        let grain: Vec<u8> = (0..1 << 16).map(|i: u32| (i * i >> 7) as u8).collect();
+        let grain: Vec<u8> = (0..1 << 16).map(|i: u32| ((i * i) >> 7) as u8).collect();
         for stored in [1536, 2000, 1 << 16] {
             let mut data = zlib(&grain[..stored]);
             assert_eq!(decode(LAST_GRAIN, &data, 1536).unwrap(), grain[..1536], "{stored}");

@@ -18,8 +18,12 @@ pub(crate) struct Grain {
     pub offset: u64,
     /// First byte of the extent that it holds.
     pub start: u64,
+    /// Bytes of a grain.
+    pub size: u64,
     /// Bytes of it that belong to the extent: fewer than a grain at the end.
     pub used: u64,
+    /// Where the grain after it is stored, as far as that is known.
+    pub next: Option<u64>,
 }
 
 /// How grains are stored.
@@ -34,33 +38,32 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
-    /// Adds `length` bytes from `skip` of a grain; `next` is where the one after it is stored. False when the page is full.
+    /// Adds `length` bytes from `skip` of a grain. False when the page is full.
     pub fn push<R: ReadAt>(
         self,
         source: &R,
         grain: &Grain,
-        grain_size: u64,
         skip: u64,
         length: u64,
-        next: Option<u64>,
         runs: &mut Runs,
     ) -> Result<bool, Error> {
         let (offset, stored) = match self {
             Self::None => return Ok(runs.push_data(length, grain.source, grain.offset + skip)),
             Self::Zlib { markers: false } => {
-                (grain.offset, longest(grain_size).min(source.size() - grain.offset))
+                (grain.offset, longest(grain.size).min(source.size() - grain.offset))
             }
             Self::Zlib { markers: true } => {
                 let offset = grain.offset + GRAIN_MARKER;
-                let stored = match next.and_then(|next| up_to(next, offset, grain_size, source.size())) {
+                let stored = match grain.next.and_then(|next| up_to(next, offset, grain.size, source.size()))
+                {
                     Some(stored) => stored,
-                    None => Marker::read(source, grain, grain_size)?,
+                    None => Marker::read(source, grain)?,
                 };
                 (offset, stored)
             }
         };
         // The last grain may be stored short or whole; only its own decoder takes both.
-        let whole = grain.used == grain_size;
+        let whole = grain.used == grain.size;
         let encoded = Encoded {
             codec: if whole { codec::ZLIB } else { codec::LAST_GRAIN }.to_owned(),
             source: grain.source,
@@ -90,7 +93,7 @@ pub(crate) struct Marker;
 
 impl Marker {
     /// The length of a grain's stream.
-    pub fn read<R: ReadAt>(source: &R, grain: &Grain, grain_size: u64) -> Result<u64, Error> {
+    pub fn read<R: ReadAt>(source: &R, grain: &Grain) -> Result<u64, Error> {
         let bytes = read_exact(source, grain.offset, GRAIN_MARKER as usize, "the marker of a grain")?;
         let sector = le64(&bytes, 0).unwrap_or_default();
         let stored = u64::from(le32(&bytes, 8).unwrap_or_default());
@@ -104,7 +107,7 @@ impl Marker {
             return Err(bad("the marker of a grain is that of another grain")
                 .with("expected-sector", grain.start / SECTOR));
         }
-        if stored == 0 || stored > longest(grain_size) {
+        if stored == 0 || stored > longest(grain.size) {
             return Err(bad("the marker of a grain has an impossible length"));
         }
         if grain.offset + GRAIN_MARKER + stored > source.size() {

@@ -227,10 +227,16 @@ impl Index {
             }
             let length = (start + self.grain).min(end) - at;
             let offset = u64::from(sector) * SECTOR;
-            let grain = Grain { source: id, offset, start, used: self.grain.min(self.capacity - start) };
-            let after = offset + GRAIN_MARKER + u64::from(stored);
+            let grain = Grain {
+                source: id,
+                offset,
+                start,
+                size: self.grain,
+                used: self.grain.min(self.capacity - start),
+                next: Some(offset + GRAIN_MARKER + u64::from(stored)),
+            };
             let markers = Compression::Zlib { markers: true };
-            if !markers.push(source, &grain, self.grain, at - start, length, Some(after), runs)? {
+            if !markers.push(source, &grain, at - start, length, runs)? {
                 return Ok(false);
             }
             at += length;

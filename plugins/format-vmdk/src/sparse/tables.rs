@@ -293,16 +293,16 @@ impl Tables {
                 Slot::Unallocated => runs.push_unallocated(length),
                 Slot::Zero => runs.push_zero(length),
                 Slot::At(offset) => {
-                    let grain =
-                        Grain { source: id, offset, start, used: self.grain.min(self.capacity - start) };
-                    self.check_grain(source, &grain).map_err(|error| {
-                        error.with("guest-offset", hex(runs.position())).with("offset", hex(offset))
-                    })?;
                     let next = match self.grain_slot(self.entry_of(table, nth + 1)) {
                         Some(Slot::At(next)) => Some(next),
                         _ => None,
                     };
-                    self.compression.push(source, &grain, self.grain, at - start, length, next, runs)?
+                    let used = self.grain.min(self.capacity - start);
+                    let grain = Grain { source: id, offset, start, size: self.grain, used, next };
+                    self.check_grain(source, &grain).map_err(|error| {
+                        error.with("guest-offset", hex(runs.position())).with("offset", hex(offset))
+                    })?;
+                    self.compression.push(source, &grain, at - start, length, runs)?
                 }
             };
             if !pushed {

@@ -39,6 +39,9 @@ impl<R: ReadAt> Image<R> {
             let message = "the image has neither a property list nor a resource fork, so nothing says where its sectors are";
             return Err(Error::new(ErrorKind::Unsupported, message));
         };
+        if checksums.is_empty() {
+            return Err(Error::new(ErrorKind::Corrupt, "the image lists no tables of runs (blkx)"));
+        }
         sort(&mut runs)?;
         Ok(Self { source, trailer, checksums, runs })
     }

@@ -13,6 +13,9 @@ pub const ENTRY: usize = 40;
 /// The most that a run may decode to, in bytes: the bound of the contract, and QEMU's.
 pub const MAX_DECODED: u64 = 64 << 20;
 
+/// What the container of a codec may add to a run that did not become smaller, in bytes: the host's bound.
+const SLACK: u64 = 64 << 10;
+
 /// How a run is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -148,6 +151,10 @@ impl Entry {
             }
             Kind::Encoded(_) if self.stored == 0 => {
                 Err(bad(ErrorKind::Corrupt, "an encoded run has no bytes"))
+            }
+            Kind::Encoded(_) if self.stored > length + SLACK => {
+                let message = "an encoded run is stored in far more bytes than it decodes to";
+                Err(bad(ErrorKind::Corrupt, message).with("stored", hex(self.stored)))
             }
             Kind::Encoded(_) if length > MAX_DECODED => {
                 Err(bad(ErrorKind::Limit, "a run decodes to more than 64 MiB"))

@@ -56,9 +56,16 @@ fn images_of_others() {
 #[test]
 fn hostile_images_of_others() {
     let Some(generator) = data("hostile/make-hostile.py") else { return };
+    // The script makes images of every format, which takes seconds; only its part about this one is run.
+    let script = std::fs::read_to_string(generator).unwrap();
+    let (helpers, rest) = script.split_once("def qcow2(").unwrap();
+    let (_, rest) = rest.split_once("\nxml = ").unwrap();
+    let (part, rest) = rest.split_once("# --- vhdx").unwrap();
+    let (_, table) = rest.split_once("\nwith open('hostile.tsv'").unwrap();
     let scratch = tempfile::tempdir().unwrap();
-    let out = scratch.path().join("out");
-    let run = Command::new("python3").arg(generator).arg(&out).arg(scratch.path().join("canary")).output();
+    let (part_script, out) = (scratch.path().join("part.py"), scratch.path().join("out"));
+    std::fs::write(&part_script, format!("{helpers}xml = {part}with open('hostile.tsv'{table}")).unwrap();
+    let run = Command::new("python3").arg(part_script).arg(&out).arg(scratch.path().join("canary")).output();
     if run.is_err() {
         eprintln!("skipped: python3 is missing (Debian: apt-get install python3)");
         return;

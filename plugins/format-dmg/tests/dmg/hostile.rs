@@ -58,6 +58,8 @@ fn runs() {
     refused(one(0x8000_0005, 1, 0), Corrupt, "no bytes");
     refused(one(0x8000_0005, (64 << 11) + 1, 9), Limit, "more than 64 MiB");
     open(one(0x8000_0005, 64 << 11, 9)).unwrap();
+    refused(one(0x8000_0005, 1, 513 + (64 << 10)), Corrupt, "far more bytes");
+    open(one(0x8000_0005, 1, 512 + (64 << 10))).unwrap();
     open(one(0, 1 << 53, 0)).unwrap();
     let overlap = image(&[vec![(0, 8, Vec::new())], vec![(0, 8, Vec::new())]], Place::Resources);
     let second = overlap.windows(4).rposition(|window| window == b"mish").unwrap();
@@ -92,4 +94,33 @@ fn tables() {
     let mut bad = text.clone();
     bad[start + 20] = b'&';
     refused(bad, ErrorKind::Corrupt, "no base 64");
+}
+
+#[test]
+fn property_lists_without_tables() {
+    let file = image(&[vec![(0, 8, Vec::new())]], Place::Plist);
+    let at = file.windows(4).position(|window| window == b"blkx").unwrap();
+    let mut other = file.clone();
+    other[at] = b'B';
+    refused(other, ErrorKind::Corrupt, "lists no tables of runs (blkx)");
+    let start = file.windows(5).position(|window| window == b"<?xml").unwrap();
+    let mut binary = file;
+    let end = binary.len() - 512;
+    binary[start..end].fill(0);
+    binary[start..start + 8].copy_from_slice(b"bplist00");
+    refused(binary, ErrorKind::Corrupt, "lists no tables of runs (blkx)");
+}
+
+#[test]
+fn as_many_runs_as_fit() {
+    // Some 25 MiB of property list.
+    let runs: Vec<_> = (0..500_000).map(|run| (if run % 1000 == 0 { 2 } else { 0 }, 8, Vec::new())).collect();
+    let file = image(&[runs], Place::Plist);
+    assert!(file.len() > 25 << 20);
+    let started = std::time::Instant::now();
+    let image = open(file).unwrap();
+    let page = image.extents(0, u64::MAX, 10_000).unwrap();
+    assert_eq!((page.extents.len(), page.next), (1000, None));
+    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+    eprintln!("{:?}", started.elapsed());
 }

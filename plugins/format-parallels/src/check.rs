@@ -44,18 +44,25 @@ pub(crate) fn check<R: ReadAt>(
     // Bits for clusters that begin at any multiple of what places are aligned to.
     let slots = image.source.size().div_ceil(header.cluster_size);
     for first in (0..slots).step_by(SLOTS as usize) {
-        *seen = seen.saturating_add(u64::from(header.entries));
-        if *seen > MAX_ENTRIES {
-            return Err(Error::new(
-                ErrorKind::Limit,
-                "there are too many table entries to check in one call",
-            )
-            .with("limit", MAX_ENTRIES));
-        }
+        spend(seen, u64::from(header.entries))?;
         check_slots(image, first, (slots - first).min(SLOTS), &mut report)?;
+    }
+    if header.extension != 0 {
+        spend(seen, header.cluster_size / 8)?;
     }
     for (code, message) in extension::check(image)? {
         report.add(WARNING, code, message, Some(header.extension));
+    }
+    Ok(())
+}
+
+/// Counts what was looked at, in table entries or words.
+fn spend(seen: &mut u64, words: u64) -> Result<(), Error> {
+    *seen = seen.saturating_add(words);
+    if *seen > MAX_ENTRIES {
+        return Err(
+            Error::new(ErrorKind::Limit, "there is too much to check in one call").with("limit", MAX_ENTRIES)
+        );
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
-//! The format extension: features of an image that a reader need not know. Only its structure is looked at.
+//! The format extension: features of an image that a reader need not know. Its structure and checksum are looked at.
+
+use md5::{Digest, Md5};
 
 use crate::expanding::Expanding;
-use crate::read::{ReadAt, le32, le64, read_exact};
+use crate::read::{MAX_READ, ReadAt, le32, le64, read_exact};
 use crate::{Error, ErrorKind};
 
 const MAGIC: u64 = 0xab23_4cef_23dc_ea87;
@@ -29,7 +31,25 @@ pub(crate) fn check<R: ReadAt>(image: &Expanding<R>) -> Result<Vec<(&'static str
         Err(error) if error.kind == ErrorKind::Corrupt => return Ok(vec![("extension", error.message)]),
         other => other?,
     };
-    Ok(features(&bytes).into_iter().map(|message| ("extension", message)).collect())
+    if let Some(message) = features(&bytes) {
+        return Ok(vec![("extension", message)]);
+    }
+    if bytes.get(8..HEADER) != Some(&checksum(image)?[..]) {
+        return Ok(vec![("extension-checksum", "the checksum of the format extension is wrong".to_owned())]);
+    }
+    Ok(Vec::new())
+}
+
+/// Of the cluster without magic and checksum.
+fn checksum<R: ReadAt>(image: &Expanding<R>) -> Result<[u8; 16], Error> {
+    let start = image.header.extension + HEADER as u64;
+    let length = image.header.cluster_size - HEADER as u64;
+    let mut digest = Md5::new();
+    for at in (0..length).step_by(MAX_READ as usize) {
+        let want = (length - at).min(u64::from(MAX_READ)) as usize;
+        digest.update(read_exact(&image.source, start + at, want, "the format extension")?);
+    }
+    Ok(digest.finalize().into())
 }
 
 fn features(bytes: &[u8]) -> Option<String> {

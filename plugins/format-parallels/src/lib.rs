@@ -8,7 +8,7 @@
 //! - The beginning of the data and the flag "empty" of the header do not matter to a reader; a place before the end of the
 //!   table is an error. What lies past the end of the file is an error, where QEMU reads zeros. So is a table with fewer
 //!   entries than the disk has clusters, which QEMU reads as zeros, too.
-//! - The format extension (dirty bitmaps) is skipped; `check` looks at its structure, not at its MD5 checksum.
+//! - The format extension (dirty bitmaps) is skipped; `check` looks at its structure and its MD5 checksum.
 //! - An image file does not say whether it lies over another one. A snapshot's file alone is not the disk: name the bundle.
 //!
 //! **Bundles** are read by their `DiskDescriptor.xml`, the primary file. The files that it names for the top snapshot and

@@ -81,6 +81,26 @@ fn what_is_odd_is_found_by_the_check() {
 }
 
 #[test]
+fn the_checksum_of_the_extension() {
+    use md5::{Digest, Md5};
+    let mut file = part(true, 0);
+    let at = file.len();
+    file[56..64].copy_from_slice(&(at as u64 / 512).to_le_bytes());
+    file.resize(at + 2048, 0);
+    file[at..at + 8].copy_from_slice(&0xab23_4cef_23dc_ea87u64.to_le_bytes());
+    let codes = |file: &[u8]| {
+        let found = Image::open(file.to_vec()).unwrap().check().unwrap();
+        found.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(&file), ["extension-checksum"]);
+    let digest = Md5::digest(&file[at + 24..]);
+    file[at + 8..at + 24].copy_from_slice(&digest);
+    assert_eq!(codes(&file), [""; 0]);
+    file[at + 2047] = 1;
+    assert_eq!(codes(&file), ["extension-checksum"]);
+}
+
+#[test]
 fn no_page_takes_long() {
     let entries = 5_000_000u32;
     let mut file = patched(true, &[word(28, 1), word(32, entries), word(36, entries)]);

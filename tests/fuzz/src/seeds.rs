@@ -33,6 +33,9 @@ mod asif;
 #[path = "../bodies/vmdk.rs"]
 #[allow(dead_code)]
 mod vmdk;
+#[path = "../bodies/vhdx.rs"]
+#[allow(dead_code)]
+mod vhdx;
 
 fn main() -> std::io::Result<()> {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -48,6 +51,7 @@ fn main() -> std::io::Result<()> {
         ("vdi", vdi::seeds()),
         ("vmdk", vmdk::seeds()),
         ("vpc", vpc::seeds()),
+        ("vhdx", vhdx::seeds()),
     ];
     for (target, seeds) in all {
         let directory = corpus.join(target);

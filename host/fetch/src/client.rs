@@ -20,7 +20,7 @@ use witvirt_disk::{ErrorKind, Result};
 
 use crate::config::HttpConfig;
 use crate::connect::{self, Connector};
-use crate::failure::Failure;
+use crate::failure::{Attempt, Failure};
 use crate::label;
 use crate::tls::{self, Authorities};
 
@@ -112,7 +112,7 @@ impl Client {
         headers: HeaderMap,
         body: RequestBody,
         sent: Option<&AtomicU64>,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Attempt<Response<Incoming>> {
         let unusable = || Failure::lasting(ErrorKind::InvalidInput, "not a URL that HTTP can ask for");
         let uri: Uri = url.as_str().parse().map_err(|_| unusable())?;
         let mut request = Request::new(body);
@@ -156,7 +156,7 @@ impl Client {
         headers: &HeaderMap,
         secrets: &HeaderMap,
         plain: &Plain,
-    ) -> Result<(Response<Incoming>, Url), Failure> {
+    ) -> Attempt<(Response<Incoming>, Url)> {
         let mut at = url.clone();
         for _ in 0..=self.inner.limits.redirects {
             let mut all = headers.clone();
@@ -174,7 +174,7 @@ impl Client {
         Err(Failure::lasting(ErrorKind::Limit, message))
     }
 
-    fn redirected(&self, from: &Url, headers: &HeaderMap, plain: &Plain) -> Result<Url, Failure> {
+    fn redirected(&self, from: &Url, headers: &HeaderMap, plain: &Plain) -> Attempt<Url> {
         let refused = |kind, message: String| Failure::lasting(kind, message);
         let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let Some(mut to) = location.and_then(|location| from.join(location).ok()) else {
@@ -206,7 +206,7 @@ impl Client {
     }
 
     /// The whole body of an answer.
-    pub(crate) async fn collect(&self, response: Response<Incoming>, most: u64) -> Result<Bytes, Failure> {
+    pub(crate) async fn collect(&self, response: Response<Incoming>, most: u64) -> Attempt<Bytes> {
         let too_long = || {
             let size = witvirt_core::ByteSize(most);
             Failure::lasting(ErrorKind::Limit, format!("an answer of more than {size}"))
@@ -255,7 +255,7 @@ impl WatchedBody {
     }
 
     /// The next bytes; `None` at the end.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+    pub(crate) async fn chunk(&mut self) -> Attempt<Option<Bytes>> {
         loop {
             let start = Instant::now();
             let frame = tokio::time::timeout(self.idle_timeout, self.body.frame()).await;

@@ -12,6 +12,9 @@ use crate::client::Limits;
 /// The first pause before a request is tried again; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
+/// What comes of one request.
+pub(crate) type Attempt<T> = Result<T, Failure>;
+
 /// A request that failed.
 #[derive(Debug)]
 pub(crate) struct Failure {

@@ -8,7 +8,7 @@ use hyper::{HeaderMap, Method, Response, StatusCode};
 use url::Url;
 
 use crate::client::{Client, Plain};
-use crate::failure::Failure;
+use crate::failure::Attempt;
 use crate::registry::Session;
 
 /// One URL, with what its caller presents to the server.
@@ -45,7 +45,7 @@ impl Resource {
         &self,
         method: Method,
         headers: &HeaderMap,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Attempt<Response<Incoming>> {
         let (mut renewed, mut resolved) = (false, false);
         loop {
             let target = self.target();
@@ -98,7 +98,7 @@ impl Resource {
 
 impl Auth {
     /// What goes to the origin alone.
-    pub(crate) async fn headers(&self) -> Result<HeaderMap, Failure> {
+    pub(crate) async fn headers(&self) -> Attempt<HeaderMap> {
         match self {
             Self::Fixed(headers) => Ok(headers.clone()),
             Self::Session(session) => session.headers().await,

@@ -4,7 +4,7 @@ use hyper::header::{CONTENT_RANGE, ETAG, HeaderName, LAST_MODIFIED};
 use hyper::{HeaderMap, StatusCode};
 use witvirt_disk::ErrorKind;
 
-use crate::failure::Failure;
+use crate::failure::{Attempt, Failure};
 
 /// What is known of an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Facts {
     }
 
     /// Compares the validators of a later answer with these.
-    pub(crate) fn check_same(&self, headers: &HeaderMap) -> Result<(), Failure> {
+    pub(crate) fn check_same(&self, headers: &HeaderMap) -> Attempt<()> {
         let now = Self::validators(headers);
         let differs = |before: &Option<String>, now: &Option<String>| match (before, now) {
             (Some(before), Some(now)) => before != now,
@@ -84,7 +84,7 @@ impl Facts {
     }
 
     /// Checks the head of an answer to a request for the bytes from `first` to `last`; gives how many follow.
-    pub(crate) fn check_partial(&self, headers: &HeaderMap, first: u64, last: u64) -> Result<u64, Failure> {
+    pub(crate) fn check_partial(&self, headers: &HeaderMap, first: u64, last: u64) -> Attempt<u64> {
         let corrupt = |message: String| Failure::lasting(ErrorKind::Corrupt, message);
         let Some(range) = ContentRange::of(headers) else {
             return Err(corrupt("a part without a usable Content-Range".to_owned()));

@@ -5,5 +5,4 @@ mod facts;
 mod reader;
 
 pub(crate) use blob::RemoteBlob;
-pub(crate) use facts::Facts;
 pub(crate) use reader::Remote;

@@ -14,7 +14,7 @@ use witvirt_disk::{Error, ErrorKind, Result};
 
 use super::facts::{Facts, changed_failure};
 use crate::client::{Limits, WatchedBody};
-use crate::failure::{Failure, Patience};
+use crate::failure::{Attempt, Failure, Patience};
 use crate::resource::Resource;
 
 /// So much has to arrive before earlier failures are forgiven.
@@ -95,7 +95,7 @@ impl Remote {
         place: &Resource,
         position: u64,
         end: Option<u64>,
-    ) -> std::result::Result<OpenBody, Failure> {
+    ) -> Attempt<OpenBody> {
         let last = end.filter(|_| self.facts.ranges).map(|end| end - 1);
         let part = last.filter(|last| position > 0 || Some(last + 1) != self.facts.size);
         let response = place.ask(Method::GET, &self.range_headers(position, part)).await?;
@@ -143,7 +143,7 @@ impl Remote {
         headers
     }
 
-    fn check_same(&self, headers: &HeaderMap) -> std::result::Result<(), Failure> {
+    fn check_same(&self, headers: &HeaderMap) -> Attempt<()> {
         if self.digest.is_some() { Ok(()) } else { self.facts.check_same(headers) }
     }
 }
@@ -159,7 +159,7 @@ async fn probe(place: &Resource, attempts: u32) -> Result<Facts> {
     }
 }
 
-async fn try_probe(place: &Resource) -> std::result::Result<Facts, Failure> {
+async fn try_probe(place: &Resource) -> Attempt<Facts> {
     // A GET and no HEAD: signed URLs are for one method, and what a server promises in Accept-Ranges it may not keep.
     let mut headers = HeaderMap::new();
     headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));

@@ -22,7 +22,7 @@ pub use reference::Reference;
 pub(crate) use session::Session;
 
 use crate::access::RegistryAccess;
-use crate::failure::{Failure, Patience};
+use crate::failure::{Attempt, Failure, Patience};
 use crate::http::{Remote, RemoteBlob};
 use crate::label;
 use crate::resource::{Auth, Resource};
@@ -229,7 +229,7 @@ async fn try_ask(
     resource: &Resource,
     method: &Method,
     headers: &HeaderMap,
-) -> std::result::Result<Answer, Failure> {
+) -> Attempt<Answer> {
     let response = resource.ask(method.clone(), headers).await?;
     let (status, headers) = (response.status(), response.headers().clone());
     let body = if *method == Method::HEAD {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -25,7 +26,7 @@ use super::reference::Reference;
 use super::session::{Actions, Session};
 use super::{Registry, at, digest_of, promised_digest, refusal};
 use crate::client::{Plain, RequestBody, authority, full};
-use crate::failure::{Failure, Patience};
+use crate::failure::{Attempt, Failure, Patience};
 
 /// Bytes in one request of an upload, where the config does not say.
 const USUAL_CHUNK: usize = 16 << 20;
@@ -33,6 +34,9 @@ const USUAL_CHUNK: usize = 16 << 20;
 /// Bytes of a file that are read at once for an upload in one request, and how many of these wait to be sent.
 const PIECE: usize = 256 << 10;
 const PIECES: usize = 4;
+
+/// Time for a file's reader to notice that nobody listens any more.
+const READER_ENDS: Duration = Duration::from_secs(5);
 
 /// Longest answer of a registry that is looked at.
 const ANSWER_LIMIT: u64 = 64 << 10;
@@ -117,12 +121,13 @@ impl Registry {
         let config = self.fetch.inner.config.registry.get(reference.registry());
         let chunk = config.and_then(|own| own.upload_chunk);
         let chunk = chunk.map_or(USUAL_CHUNK, |size| usize::try_from(size.get()).unwrap_or(USUAL_CHUNK).max(4096));
+        let during = |error: Error| error.during(reference);
         let location = self.fetch.inner.runtime.block_on(async {
             let mut patience = Patience::new(session.client.limits(), session.client.limits().attempts);
             loop {
                 match begin(&session, &endpoint).await {
-                    Ok(location) => return Ok(location),
-                    Err(failure) => patience.wait(failure).await.map_err(|error| error.during(reference))?,
+                    Ok(location) => return Ok::<_, Error>(location),
+                    Err(failure) => patience.wait(failure).await.map_err(during)?,
                 }
             }
         })?;
@@ -233,7 +238,7 @@ impl Upload {
         })
     }
 
-    async fn try_part(&mut self, part: &Bytes) -> std::result::Result<(), Failure> {
+    async fn try_part(&mut self, part: &Bytes) -> Attempt<()> {
         let end = self.sent + part.len() as u64;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -250,7 +255,7 @@ impl Upload {
     }
 
     /// How many bytes the registry has.
-    async fn progress(&mut self) -> std::result::Result<u64, Failure> {
+    async fn progress(&mut self) -> Attempt<u64> {
         let url = self.location.clone();
         let response = exchange(&self.session, Method::GET, &url, HeaderMap::new(), &Bytes::new()).await?;
         if response.status() != StatusCode::NO_CONTENT {
@@ -284,7 +289,7 @@ impl io::Write for Upload {
 }
 
 /// Where to upload to.
-async fn begin(session: &Session, endpoint: &Endpoint) -> std::result::Result<Url, Failure> {
+async fn begin(session: &Session, endpoint: &Endpoint) -> Attempt<Url> {
     let url = endpoint.url(&["blobs", "uploads", ""]);
     let response = exchange(session, Method::POST, &url, HeaderMap::new(), &Bytes::new()).await?;
     if response.status() != StatusCode::ACCEPTED {
@@ -302,7 +307,7 @@ async fn exchange(
     url: &Url,
     headers: HeaderMap,
     body: &Bytes,
-) -> std::result::Result<Response<Incoming>, Failure> {
+) -> Attempt<Response<Incoming>> {
     let mut renewed = false;
     loop {
         let own = own_server(session, url);
@@ -329,7 +334,7 @@ async fn send_whole(
     digest: Digest,
     size: u64,
     source: Box<dyn Read + Send>,
-) -> std::result::Result<(), Failure> {
+) -> Attempt<()> {
     let url = with_digest(&location, digest);
     let mut headers = if own_server(session, &url) { session.headers().await? } else { HeaderMap::new() };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -339,8 +344,11 @@ async fn send_whole(
     let sent = Arc::new(AtomicU64::new(0));
     let body = Streamed { queue, left: size, sent: sent.clone() }.boxed_unsync();
     let answer = session.client.send(Method::PUT, &url, headers, body, Some(&sent)).await;
-    // The body is gone by now, so the reader is at its end as soon as it next sends.
-    if let Ok(Err(error)) = reading.await {
+    // What was read has been taken, or the body is gone and the reader ends with its next piece. A refusal can come while
+    // there is still something to read; then the answer says all there is to say.
+    if answer.as_ref().map_or(true, |response| response.status() == StatusCode::CREATED)
+        && let Ok(Ok(Err(error))) = tokio::time::timeout(READER_ENDS, reading).await
+    {
         return Err(Failure::lasting(error.kind(), error.to_string()));
     }
     let response = answer?;
@@ -362,17 +370,18 @@ async fn send_whole(
 fn read_pieces(mut source: Box<dyn Read + Send>, size: u64, pieces: &mpsc::Sender<Bytes>) -> Result<()> {
     let failed = |error| Error::io("read what is to be uploaded", error);
     let mut left = size;
-    while left > 0 {
+    loop {
         let mut piece = vec![0; PIECE.min(usize::try_from(left).unwrap_or(PIECE))];
         source.read_exact(&mut piece).map_err(failed)?;
         left -= piece.len() as u64;
-        if pieces.blocking_send(piece.into()).is_err() {
+        // Before the last piece is sent: a whole body would be taken for the blob.
+        if left == 0 && source.read(&mut [0]).map_err(failed)? > 0 {
+            let message = format!("what is to be uploaded is longer than {size} bytes");
+            return Err(Error::new(ErrorKind::Changed, message));
+        }
+        if pieces.blocking_send(piece.into()).is_err() || left == 0 {
             return Ok(());
         }
-    }
-    match source.read(&mut [0]).map_err(failed)? {
-        0 => Ok(()),
-        _ => Err(Error::new(ErrorKind::Changed, format!("what is to be uploaded is longer than {size} bytes"))),
     }
 }
 
@@ -449,7 +458,7 @@ fn counted(bytes: &Bytes) -> (RequestBody, Arc<AtomicU64>) {
 }
 
 /// Where the registry wants the upload to go on. Its own host, or one that it trusts with the bytes; no credentials go there.
-fn next_location(session: &Session, from: &Url, headers: &HeaderMap) -> std::result::Result<Url, Failure> {
+fn next_location(session: &Session, from: &Url, headers: &HeaderMap) -> Attempt<Url> {
     let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
     let location = location.and_then(|location| from.join(location).ok());
     let location =

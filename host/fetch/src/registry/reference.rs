@@ -108,6 +108,9 @@ impl FromStr for Reference {
             Some((host, rest)) if is_named_host(host) => (host, rest.to_owned()),
             _ => ("docker.io", name.to_owned()),
         };
+        // As configs and credentials are looked up by it; a host that is one by its upper case alone keeps it.
+        let lower = registry.to_ascii_lowercase();
+        let registry = if is_named_host(&lower) { &*lower } else { registry };
         let registry = if registry == "index.docker.io" { "docker.io" } else { registry };
         let single = registry == "docker.io" && !repository.contains('/');
         let repository = if single { format!("library/{repository}") } else { repository };
@@ -121,7 +124,7 @@ impl FromStr for Reference {
             return Err(invalid("it is longer than 255 characters"));
         }
         let tag = tag.map(str::to_owned).or_else(|| digest.is_none().then(|| "latest".to_owned()));
-        Ok(Self { registry: registry.to_ascii_lowercase(), repository, tag, digest })
+        Ok(Self { registry: registry.to_owned(), repository, tag, digest })
     }
 }
 
@@ -186,7 +189,8 @@ mod tests {
             ("localhost/app", "localhost/app:latest"),
             ("localhost:5000/a/b/c:v1", "localhost:5000/a/b/c:v1"),
             ("host.example/app", "host.example/app:latest"),
-            ("Host/app", "host/app:latest"),
+            ("Host/app", "Host/app:latest"),
+            ("Quay.IO/app", "quay.io/app:latest"),
             ("[::1]:5000/app", "[::1]:5000/app:latest"),
             ("127.0.0.1:5000/app", "127.0.0.1:5000/app:latest"),
             ("quay.io/a__b/c--d/e.f_g:_x.Y-1", "quay.io/a__b/c--d/e.f_g:_x.Y-1"),

@@ -14,7 +14,7 @@ use witvirt_disk::{Error, ErrorKind};
 use super::endpoint::Endpoint;
 use crate::access::{Credential, Login, RegistryAccess, Secret, sensitive};
 use crate::client::{Client, Plain, authority, full};
-use crate::failure::Failure;
+use crate::failure::{Attempt, Failure};
 use crate::label;
 
 /// Longest answer of a token server in bytes.
@@ -95,7 +95,7 @@ impl Session {
     }
 
     /// What to send; nothing until the registry has asked for it.
-    pub(crate) async fn headers(&self) -> Result<HeaderMap, Failure> {
+    pub(crate) async fn headers(&self) -> Attempt<HeaderMap> {
         let mut state = self.state.lock().await;
         let stale = state.stale.is_some_and(|stale| Instant::now() >= stale);
         if stale && let Some(challenge) = state.challenge.clone() {
@@ -109,7 +109,7 @@ impl Session {
     }
 
     /// Does what the registry asks for in the answer to a request that was sent with `used`.
-    pub(crate) async fn renew(&self, headers: &HeaderMap, used: Option<&HeaderValue>) -> Result<(), Failure> {
+    pub(crate) async fn renew(&self, headers: &HeaderMap, used: Option<&HeaderValue>) -> Attempt<()> {
         let mut state = self.state.lock().await;
         if state.header.is_some() && state.header.as_ref() != used {
             // Somebody else did meanwhile.
@@ -122,7 +122,7 @@ impl Session {
         self.answer(&mut state, challenge).await
     }
 
-    async fn answer(&self, state: &mut State, challenge: Challenge) -> Result<(), Failure> {
+    async fn answer(&self, state: &mut State, challenge: Challenge) -> Attempt<()> {
         let credential = self.access.credential(&self.host, &self.repository).await;
         let credential = credential.map_err(|error| Failure::lasting(error.kind(), error.to_string()))?;
         let (header, life) = match (&challenge, credential) {
@@ -153,7 +153,7 @@ impl Session {
         Ok(())
     }
 
-    fn challenge(&self, headers: &HeaderMap) -> Result<Challenge, Failure> {
+    fn challenge(&self, headers: &HeaderMap) -> Attempt<Challenge> {
         let mut basic = false;
         for value in headers.get_all(WWW_AUTHENTICATE) {
             let Some(challenges) = value.to_str().ok().and_then(|text| http_auth::parse_challenges(text).ok())
@@ -181,7 +181,7 @@ impl Session {
     }
 
     /// Credentials go where the registry says, so at least nobody on the way may read them.
-    fn bearer(&self, realm: &str, service: Option<String>) -> Result<Challenge, Failure> {
+    fn bearer(&self, realm: &str, service: Option<String>) -> Attempt<Challenge> {
         let refused = |what: String| {
             let message = format!("{}: the token server {what}", self.host);
             Failure::lasting(ErrorKind::Denied, message)
@@ -203,7 +203,7 @@ impl Session {
         realm: &Url,
         service: Option<&str>,
         credential: Option<Credential>,
-    ) -> Result<(Secret, Duration), Failure> {
+    ) -> Attempt<(Secret, Duration)> {
         let actions = match self.actions {
             Actions::Pull => "pull",
             Actions::PullAndPush => "pull,push",

@@ -58,8 +58,8 @@ impl format::Guest for Vhdx {
         vec![FORMAT.to_owned()]
     }
 
-    fn probe(head: Vec<u8>, tail: Vec<u8>, size: u64) -> Option<format::ProbeResult> {
-        let extent::Probe { confidence, format, version } = probe::probe(&head, &tail, size)?;
+    fn probe(head: Vec<u8>, _tail: Vec<u8>, _size: u64) -> Option<format::ProbeResult> {
+        let extent::Probe { confidence, format, version } = probe::probe(&head)?;
         Some(format::ProbeResult { confidence, format, version })
     }
 }

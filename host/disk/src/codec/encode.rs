@@ -30,6 +30,23 @@ impl Encoder {
         Self { codec, deflate, zstd: CCtx::create() }
     }
 
+    /// Encodes `input` into `output`, which it replaces, in zlib and also where it does not become smaller.
+    ///
+    /// # Errors
+    /// What the encoder says; not expected.
+    pub(crate) fn encode_always(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<(), String> {
+        // Stored blocks cost 5 bytes for each 16 KiB at the worst, header and checksum 6.
+        output.clear();
+        output.resize(input.len() + input.len() / 1024 + 64, 0);
+        self.deflate.reset();
+        let status = self.deflate.compress(input, output, FlushCompress::Finish);
+        match status.map_err(|error| error.to_string())? {
+            Status::StreamEnd => output.truncate(self.deflate.total_out() as usize),
+            Status::Ok | Status::BufError => return Err("it becomes longer than it can".to_owned()),
+        }
+        Ok(())
+    }
+
     /// Encodes `input` into `output`, which it replaces. False, and `output` empty, when it does not become smaller.
     ///
     /// # Errors

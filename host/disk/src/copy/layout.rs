@@ -37,6 +37,17 @@ pub(crate) struct LayoutTarget<'a> {
     pub(crate) sync: bool,
 }
 
+/// In plans: zlib for every chunk, whether or not it becomes smaller, the last one filled up with zeros.
+const ZLIB_ALWAYS: &str = "zlib-always";
+
+/// How a plan wants data encoded.
+#[derive(Debug, Clone, Copy)]
+struct Encoding {
+    codec: NativeCodec,
+    /// Readers of the format take no chunk as it is, and none that is short.
+    always: bool,
+}
+
 /// Guest data as it will be stored.
 struct Stored {
     chunks: Vec<Chunk>,
@@ -52,10 +63,18 @@ pub(crate) fn write_layout(
     progress: &Progress,
 ) -> Result<u64> {
     let plan = target.writer.plan()?;
-    let codec = target.check_plan(&plan)?;
+    let encoding = target.check_plan(&plan)?;
+    let always = encoding.is_some_and(|encoding| encoding.always);
     if let Some(planner) = planner {
         let mut planner = planner.aligned(u64::from(plan.chunk_size));
-        let state = || (Reader::new(), Buffer::default(), codec.map(Encoder::new), Vec::new());
+        let state = || {
+            (
+                Reader::new(),
+                Buffer::default(),
+                encoding.map(|encoding| Encoder::new(encoding.codec)),
+                Vec::new(),
+            )
+        };
         pipeline::run(
             &mut planner,
             threads,
@@ -63,7 +82,7 @@ pub(crate) fn write_layout(
             |(reader, buffer, encoder, scratch), unit| {
                 let buffer = buffer.bytes(unit.length);
                 reader.fill(unit, buffer)?;
-                encode_unit(unit, buffer, plan.chunk_size as usize, encoder.as_mut(), scratch)
+                encode_unit(unit, buffer, plan.chunk_size as usize, (encoder.as_mut(), always), scratch)
             },
             |unit, stored| {
                 target.store(&stored)?;
@@ -80,7 +99,7 @@ fn encode_unit(
     unit: &Unit,
     buffer: &[u8],
     chunk_size: usize,
-    mut encoder: Option<&mut Encoder>,
+    (mut encoder, always): (Option<&mut Encoder>, bool),
     scratch: &mut Vec<u8>,
 ) -> Result<Stored> {
     let expected = if encoder.is_some() { unit.data as usize / 2 } else { buffer.len() };
@@ -89,11 +108,16 @@ fn encode_unit(
         if is_zero(data) {
             continue;
         }
+        let failed = |why: String| {
+            Error::new(ErrorKind::Io, format!("cannot encode guest bytes at {}: {why}", unit.start))
+        };
         let encoded = match &mut encoder {
+            Some(encoder) if always => {
+                encode_always(encoder, data, chunk_size, scratch).map_err(failed)?;
+                true
+            }
             // A run that decodes to less than a chunk is none in formats with clusters (qcow2): the last one stays plain.
-            Some(encoder) if data.len() == chunk_size => encoder.encode(data, scratch).map_err(|why| {
-                Error::new(ErrorKind::Io, format!("cannot encode guest bytes at {}: {why}", unit.start))
-            })?,
+            Some(encoder) if data.len() == chunk_size => encoder.encode(data, scratch).map_err(failed)?,
             _ => false,
         };
         let bytes = if encoded { &scratch[..] } else { data };
@@ -108,8 +132,22 @@ fn encode_unit(
     Ok(stored)
 }
 
+fn encode_always(
+    encoder: &mut Encoder,
+    data: &[u8],
+    chunk_size: usize,
+    output: &mut Vec<u8>,
+) -> std::result::Result<(), String> {
+    if data.len() == chunk_size {
+        return encoder.encode_always(data, output);
+    }
+    let mut whole = data.to_vec();
+    whole.resize(chunk_size, 0);
+    encoder.encode_always(&whole, output)
+}
+
 impl LayoutTarget<'_> {
-    fn check_plan(&self, plan: &WritePlan) -> Result<Option<NativeCodec>> {
+    fn check_plan(&self, plan: &WritePlan) -> Result<Option<Encoding>> {
         if plan.chunk_size < 512 || plan.chunk_size > MAX_CHUNK || !plan.chunk_size.is_power_of_two() {
             let what = format!(
                 "wants chunks of {} bytes; powers of two from 512 to {MAX_CHUNK} are possible",
@@ -119,7 +157,8 @@ impl LayoutTarget<'_> {
         }
         match (plan.codec.as_str(), NativeCodec::from_name(&plan.codec)) {
             ("", _) => Ok(None),
-            (_, Some(codec)) if codec.encodes() => Ok(Some(codec)),
+            (ZLIB_ALWAYS, _) => Ok(Some(Encoding { codec: NativeCodec::Zlib, always: true })),
+            (_, Some(codec)) if codec.encodes() => Ok(Some(Encoding { codec, always: false })),
             (other, _) => Err(self.lie(&format!("wants data in the codec \"{}\"", other.escape_debug()))),
         }
     }
@@ -193,5 +232,51 @@ impl LayoutTarget<'_> {
             return Ok(size);
         }
         Err(self.lie("does not come to an end"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::encode_unit;
+    use crate::codec::{Decoder, Encoder, NativeCodec};
+    use crate::copy::planner::Unit;
+
+    /// A chunk of text, one of zeros, one of noise, and a short one.
+    fn disk(chunk: usize) -> Vec<u8> {
+        use sha2::Digest as _;
+        let noise = (0..chunk as u32 / 32).flat_map(|n| sha2::Sha256::digest(n.to_le_bytes()));
+        let text = b"0123456789abcdef".repeat(chunk / 16);
+        [text, vec![0; chunk], noise.collect(), vec![7; 512]].concat()
+    }
+
+    fn stored(always: bool) -> super::Stored {
+        let disk = disk(65536);
+        let unit = Unit { start: 1 << 20, length: disk.len(), pieces: Vec::new(), data: disk.len() as u64 };
+        let mut encoder = Encoder::new(NativeCodec::Zlib);
+        encode_unit(&unit, &disk, 65536, (Some(&mut encoder), always), &mut Vec::new()).unwrap()
+    }
+
+    #[test]
+    fn chunks_that_gain_nothing_stay_as_they_are() {
+        let encoded: Vec<bool> = stored(false).chunks.iter().map(|chunk| chunk.encoded).collect();
+        assert_eq!(encoded, [true, false, false]);
+    }
+
+    #[test]
+    fn some_formats_take_no_chunk_as_it_is() {
+        let stored = stored(true);
+        let disk = disk(65536);
+        let mut bytes = &stored.bytes[..];
+        for chunk in &stored.chunks {
+            assert!(chunk.encoded && chunk.stored < 65536 + 128, "{chunk:?}");
+            let (now, later) = bytes.split_at(chunk.stored as usize);
+            let mut whole = vec![1; 65536];
+            Decoder::new().decode(NativeCodec::Zlib, now, &mut whole).unwrap();
+            let (data, padding) = whole.split_at(chunk.length as usize);
+            let start = (chunk.start - (1 << 20)) as usize;
+            assert!(data == &disk[start..start + data.len()] && padding.iter().all(|byte| *byte == 0));
+            bytes = later;
+        }
+        assert_eq!((stored.chunks.len(), stored.chunks[2].length), (3, 512));
     }
 }

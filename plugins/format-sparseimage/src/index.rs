@@ -68,11 +68,10 @@ fn collect(
 ) -> Result<(), Error> {
     for (slot, number) in slots.chunks_exact(4).enumerate() {
         let Some(band) = be32(number, 0).and_then(|number| number.checked_sub(1)) else { continue };
-        let start = u64::from(band) * header.band_size;
         let corrupt = |message: &str| Error::new(ErrorKind::Corrupt, message).with("band", band);
-        if start >= header.disk_size {
-            return Err(corrupt("a band lies past the end of the disk").with("node", hex(node)));
-        }
+        let start = u64::from(band).checked_mul(header.band_size).filter(|start| *start < header.disk_size);
+        let start =
+            start.ok_or_else(|| corrupt("a band lies past the end of the disk").with("node", hex(node)))?;
         let offset = (slot as u64).checked_mul(header.band_size);
         let offset = offset.and_then(|offset| offset.checked_add(node)?.checked_add(NODE as u64));
         // The last band of the disk may be shorter.

@@ -125,6 +125,10 @@ fn hostile() {
         assert_eq!(error.kind, kind, "{part}: {error:?}");
         assert!(error.message.contains(part), "\"{part}\" in {error:?}");
     }
+    // The largest band of the largest size: 2^73 bytes.
+    let mut far = patched(8, &[0xff; 4]);
+    far[64..68].fill(0xff);
+    assert!(Image::open(&far).unwrap_err().message.contains("past the end of the disk"));
     // A node that names itself, and two that name each other.
     let many: Vec<u32> = (1..=1100).collect();
     let file = image(1200 * 512, 1, &many);

@@ -159,7 +159,10 @@ impl LayoutTarget<'_> {
             ("", _) => Ok(None),
             (ZLIB_ALWAYS, _) => Ok(Some(Encoding { codec: NativeCodec::Zlib, always: true })),
             (_, Some(codec)) if codec.encodes() => Ok(Some(Encoding { codec, always: false })),
-            (other, _) => Err(self.lie(&format!("wants data in the codec \"{}\"", other.escape_debug()))),
+            (other, _) => Err(self.lie(&format!(
+                "wants data in the codec \"{}\", which the host does not write",
+                other.escape_debug()
+            ))),
         }
     }
 

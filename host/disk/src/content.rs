@@ -112,22 +112,6 @@ pub fn digest_of_file(file: File, threads: usize) -> Result<Digest> {
     digest(&FileSource::unlocked(file, "file")?, threads.max(1), &Progress::new())
 }
 
-/// The plain SHA-256 of all bytes of a file.
-pub(crate) fn sha256_of(source: &dyn Source, progress: &Progress) -> Result<Digest> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; CHUNK as usize];
-    let mut at = 0;
-    while at < source.size() {
-        progress.check()?;
-        let length = CHUNK.min(source.size() - at);
-        let piece = &mut buffer[..length as usize];
-        source.read_exact_at(piece, at)?;
-        hasher.update(piece);
-        at += length;
-    }
-    Ok(Digest::from_bytes(hasher.finalize().into()))
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::FileExt;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use witvirt_core::{Digest, Name};
 
+use crate::stream::Transport;
+
 /// `images/<digest>/image.json`: an image of the store. Sizes in bytes, times in seconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -25,6 +27,12 @@ pub struct ImageRecord {
     /// What the format plugin said of it, as name and value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub facts: Vec<(String, String)>,
+    /// What the source was unpacked from, the outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transport: Vec<Transport>,
+    /// Which member of an archive it was, as it was named there: hostile text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
     /// The stored file as it was sealed.
     pub seal: Seal,
 }

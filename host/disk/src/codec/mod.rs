@@ -25,6 +25,7 @@ use libdeflater::{DecompressionError, Decompressor};
 use zstd::zstd_safe::{self, DCtx};
 
 pub(crate) use self::encode::Encoder;
+pub(crate) use self::lz4::sequences as lz4_sequences;
 
 /// A codec of the registry in `witvirt:disk/format.encoded`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

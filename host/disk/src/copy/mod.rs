@@ -11,8 +11,8 @@ mod raw;
 mod read;
 
 pub(crate) use layout::{LayoutTarget, write_layout};
-pub(crate) use planner::Planner;
-pub(crate) use raw::{RawTarget, write_raw};
+pub(crate) use planner::{Planner, Unit};
+pub(crate) use raw::{RawTarget, Window, is_zero, write_nonzero, write_raw};
 
 /// Threads to use where the caller does not say: more than 8 would break the bound on memory before they help.
 pub(crate) fn default_threads() -> usize {

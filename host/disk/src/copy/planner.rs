@@ -1,5 +1,6 @@
 //! Cutting a merged map into units of work.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::codec::Decoder;
@@ -67,6 +68,8 @@ pub(crate) struct Planner<'a> {
     decoder: Decoder,
     decoded: Option<(u64, u64, usize, Vec<u8>)>,
     stored: Option<Stored>,
+    surveyed: bool,
+    done: Option<&'a BTreeSet<u64>>,
     progress: &'a Progress,
 }
 
@@ -86,8 +89,23 @@ impl<'a> Planner<'a> {
             decoder,
             decoded: None,
             stored: None,
+            surveyed: true,
+            done: None,
             progress,
         }
+    }
+
+    /// For a chain whose map arrives while it is read: nobody knows how much there is, but it may not be more than
+    /// `max_data` bytes.
+    pub(crate) fn unsurveyed(chain: &'a mut Chain, max_data: u64, progress: &'a Progress) -> Self {
+        Self { surveyed: false, ..Self::new(chain, Survey { data: max_data }, progress) }
+    }
+
+    /// Leaves out the chunks of the disk that start at these bytes: the target has them already.
+    #[must_use]
+    pub(crate) fn without(mut self, done: &'a BTreeSet<u64>) -> Self {
+        self.done = Some(done).filter(|done| !done.is_empty());
+        self
     }
 
     /// Units start at multiples of `align` (bytes, a power of two).
@@ -110,6 +128,9 @@ impl<'a> Planner<'a> {
         let Some(first) = self.skip_zeros()? else { return Ok(None) };
         let start = first / self.align * self.align;
         let mut end = start.saturating_add(UNIT.max(self.align)).min(self.size);
+        if let Some(next) = self.done.and_then(|done| done.range(start..end).next()) {
+            end = *next;
+        }
         let mut pieces: Vec<Planned> = Vec::new();
         let mut data = 0;
         // A clone may reach past the end of the unit.
@@ -139,6 +160,10 @@ impl<'a> Planner<'a> {
 
     fn grew(&self) -> Error {
         let (record, _) = self.chain.records();
+        if !self.surveyed {
+            let message = format!("{} holds more data than is allowed (guest byte {})", record.path, self.at);
+            return Error::new(ErrorKind::Limit, message);
+        }
         let message = format!(
             "plugin {} {}: the map of {} holds more data than when it was read before (guest byte {})",
             record.plugin, record.plugin_version, record.path, self.at
@@ -149,7 +174,15 @@ impl<'a> Planner<'a> {
     /// Moves to the next byte that has to be moved.
     fn skip_zeros(&mut self) -> Result<Option<u64>> {
         while self.at < self.size {
-            let piece = self.fetch()?;
+            if self.done.is_some_and(|done| done.contains(&(self.at / CHUNK * CHUNK))) {
+                self.at = ((self.at / CHUNK + 1) * CHUNK).min(self.size);
+                continue;
+            }
+            let mut piece = self.fetch()?;
+            if self.done.is_some() {
+                // No further than to the next chunk, which may be done.
+                piece.length = piece.length.min(CHUNK - self.at % CHUNK);
+            }
             match piece.kind {
                 PieceKind::Zero => self.at += piece.length,
                 _ if self.clone_only(&piece) => self.pass(piece.length)?,
@@ -232,7 +265,7 @@ impl<'a> Planner<'a> {
 
     fn decode_whole(&mut self, run: &EncodedPiece, guest: u64) -> Result<Vec<u8>> {
         let mut data = vec![0; run.length];
-        run.source.read_exact_at(&mut data, run.offset)?;
+        run.source.read_encoded_at(&mut data, run.offset)?;
         match &run.codec {
             Codec::Plugin(codec) => self.chain.decode(run, codec, &data),
             Codec::Native(codec) => {

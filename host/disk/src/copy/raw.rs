@@ -39,7 +39,12 @@ pub(crate) struct RawTarget<'a> {
     /// Whether dirty pages are pushed out on the way: a caller that will fsync has less to wait for then, and an importer
     /// with little memory keeps within it.
     pub(crate) bounded: bool,
+    /// Told of every unit when it is written, in order, with the digests of its chunks.
+    pub(crate) observer: Option<Observer<'a>>,
 }
+
+/// See [`RawTarget::observer`].
+pub(crate) type Observer<'a> = &'a dyn Fn(&Unit, &[(u64, [u8; 32])]) -> Result<()>;
 
 /// Writes everything that the planner finds. The leaves are empty unless `target.hash`.
 pub(crate) fn write_raw(
@@ -54,7 +59,7 @@ pub(crate) fn write_raw(
     let mut leaves = Leaves::new(size);
     // The kernel lets one thread write a file at a time; those that wait there spin, and keep others from decoding.
     let writing = Mutex::new(());
-    let mut window = Window { file: target.file, pushed: 0 };
+    let mut window = Window::new(target.file, 0);
     pipeline::run(
         &mut planner,
         threads,
@@ -73,6 +78,9 @@ pub(crate) fn write_raw(
             Ok(if target.hash { hash_unit(unit, buffer) } else { Vec::new() })
         },
         |unit, hashes| {
+            if let Some(observer) = target.observer {
+                observer(unit, &hashes)?;
+            }
             for (start, hash) in hashes {
                 leaves.set(start, hash);
             }
@@ -139,7 +147,7 @@ fn write_unit(file: &File, unit: &Unit, buffer: &[u8]) -> Result<()> {
 }
 
 /// Writes `bytes` at `offset`, without the blocks that are all zeros.
-fn write_nonzero(file: &File, offset: u64, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_nonzero(file: &File, offset: u64, bytes: &[u8]) -> Result<()> {
     let mut pending = 0;
     let mut at = 0;
     while at < bytes.len() {
@@ -155,7 +163,7 @@ fn write_nonzero(file: &File, offset: u64, bytes: &[u8]) -> Result<()> {
 }
 
 /// Whether there are only zeros.
-pub(super) fn is_zero(bytes: &[u8]) -> bool {
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(ZEROS.len()).all(|block| *block == ZEROS[..block.len()])
 }
 
@@ -168,14 +176,19 @@ pub(super) fn write_all(file: &File, offset: u64, bytes: &[u8]) -> Result<()> {
 }
 
 /// Pushes dirty pages out behind the writers.
-struct Window<'a> {
+pub(crate) struct Window<'a> {
     file: &'a File,
     pushed: u64,
 }
 
-impl Window<'_> {
+impl<'a> Window<'a> {
+    /// For a file that is written from `start` (bytes) on.
+    pub(crate) fn new(file: &'a File, start: u64) -> Self {
+        Self { file, pushed: start / WINDOW * WINDOW }
+    }
+
     /// Everything before `written` has been written.
-    fn push(&mut self, written: u64) {
+    pub(crate) fn push(&mut self, written: u64) {
         while written - self.pushed >= WINDOW {
             let start = written / WINDOW * WINDOW - WINDOW;
             sys::start_writeback(self.file, start, WINDOW);

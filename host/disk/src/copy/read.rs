@@ -66,10 +66,12 @@ impl Reader {
             let mut end = first.run.end();
             // The first is always taken, however long it is.
             let mut count = 1;
+            // What lies between may be gone from a source that lets go of what was consumed.
+            let most = if first.run.source.file().is_some() { MAX_GAP } else { 0 };
             for Wanted { run, .. } in &rest[1..] {
                 let reach = end.max(run.end());
                 let near =
-                    Arc::ptr_eq(&run.source, &first.run.source) && run.offset <= end.saturating_add(MAX_GAP);
+                    Arc::ptr_eq(&run.source, &first.run.source) && run.offset <= end.saturating_add(most);
                 if !near || reach - start > MAX_RUN {
                     break;
                 }
@@ -79,7 +81,7 @@ impl Reader {
             let (group, after) = rest.split_at(count);
             let mut bytes = std::mem::take(&mut self.encoded);
             bytes.resize((end - start) as usize, 0);
-            first.run.source.read_exact_at(&mut bytes, start)?;
+            first.run.source.read_encoded_at(&mut bytes, start)?;
             self.decode_group(group, start, &bytes, buffer)?;
             self.encoded = bytes;
             rest = after;

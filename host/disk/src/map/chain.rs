@@ -3,21 +3,19 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use witvirt_core::extent::{Finding, Geometry, Probe, Reference};
+use witvirt_core::extent::{Finding, Geometry, Reference};
 use witvirt_core::format::{Format, Formats, Image};
 
 use super::layer::Layer;
 use super::name;
 use super::parent::{backing_of, check_identity, follow};
+use super::probe::{Ends, known};
 use super::raw::{self, RawImage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::record::SourceRecord;
 use crate::request::{Access, SourceFile};
 use crate::source::{AllowedDirs, FileSource, Located, Source};
-
-/// How sure two plugins have to be of two formats for a file to count as made to be misread.
-const CERTAIN: u8 = 60;
 
 /// Bytes in a sector.
 const SECTOR: u64 = 512;
@@ -40,10 +38,19 @@ pub(super) struct Opened {
 impl Chain {
     /// Opens a file and everything that it needs.
     pub(crate) fn open(access: Access<'_>, limits: &Limits, file: &SourceFile) -> Result<Self> {
-        let mut located = access.allowed.open(&file.path)?;
+        Self::of(access, limits, access.allowed.open(&file.path)?, file)
+    }
+
+    /// Opens everything that an opened file needs; `file` says how to read it.
+    pub(crate) fn of(
+        access: Access<'_>,
+        limits: &Limits,
+        mut located: Located,
+        file: &SourceFile,
+    ) -> Result<Self> {
         let mut format = match &file.format {
             Some(format) => format.clone(),
-            None => probe(access.formats, located.source.as_ref())?,
+            None => Ends::read(located.source.as_ref())?.format(access.formats, located.source.label())?,
         };
         let mut seen = HashSet::new();
         let mut layers: Vec<Layer> = Vec::new();
@@ -82,7 +89,7 @@ impl Chain {
         let access = Access { formats, allowed: &nowhere, references: &nowhere };
         let format = match format {
             Some(format) => format.to_owned(),
-            None => probe(formats, source.as_ref())?,
+            None => Ends::read(source.as_ref())?.format(formats, source.label())?,
         };
         let Opened { image, record, geometry, references, sources } =
             open_image(access, limits, &Located::alone(source), &format)?;
@@ -137,11 +144,6 @@ impl Chain {
         // There is always a first one.
         let first = records.next().unwrap_or_else(|| self.layers[0].record.clone());
         (first, records.collect())
-    }
-
-    /// The topmost file.
-    pub(crate) fn primary(&self) -> Result<Arc<dyn Source>> {
-        self.layers[0].source(0)
     }
 
     /// Facts about the topmost image, cut to what fits a record.
@@ -250,75 +252,11 @@ fn open_part(
     }
 }
 
-pub(super) fn plugin_for(formats: &dyn Formats, format: &str) -> Result<Arc<dyn Format>> {
+pub(crate) fn plugin_for(formats: &dyn Formats, format: &str) -> Result<Arc<dyn Format>> {
     if let Some(plugin) = formats.by_format(format) {
         return Ok(plugin);
     }
     let message =
         format!("no plugin reads the format \"{}\" (there are: {})", name::show(format), known(formats));
     Err(Error::new(ErrorKind::Unsupported, message))
-}
-
-fn known(formats: &dyn Formats) -> String {
-    let mut known: Vec<String> = formats.all().iter().flat_map(|plugin| plugin.formats().to_vec()).collect();
-    known.sort();
-    known.dedup();
-    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
-}
-
-/// Asks every plugin what the file is. Raw is never the answer: everything is raw.
-fn probe(formats: &dyn Formats, source: &dyn Source) -> Result<String> {
-    let ends = Ends::read(source)?;
-    let mut found: Vec<(u8, String)> = Vec::new();
-    for plugin in formats.all() {
-        let Some(probe) = ends.probe(plugin.as_ref())? else { continue };
-        if probe.format != "raw" && plugin.formats().contains(&probe.format) {
-            found.push((probe.confidence, probe.format));
-        }
-    }
-    found.sort_by_key(|(confidence, _)| std::cmp::Reverse(*confidence));
-    let Some((_, best)) = found.first() else {
-        let message = format!(
-            "{}: no plugin recognises this file (there are: {}); state the format \"raw\" if that is what it is",
-            source.label(),
-            known(formats)
-        );
-        return Err(Error::new(ErrorKind::Unsupported, message));
-    };
-    if let Some((_, other)) =
-        found.iter().find(|(confidence, format)| *confidence >= CERTAIN && format != best)
-    {
-        let message =
-            format!("{} looks like {best} and like {other}: state which format it is", source.label());
-        return Err(Error::new(ErrorKind::Denied, message));
-    }
-    Ok(best.clone())
-}
-
-/// What probing sees of a file.
-struct Ends {
-    head: Vec<u8>,
-    tail: Vec<u8>,
-    size: u64,
-}
-
-impl Ends {
-    fn read(source: &dyn Source) -> Result<Self> {
-        let size = source.size();
-        let mut head = vec![0; size.min(64 << 10) as usize];
-        source.read_exact_at(&mut head, 0)?;
-        let mut tail = vec![0; size.min(4 << 10) as usize];
-        let tail_start = size - tail.len() as u64;
-        source.read_exact_at(&mut tail, tail_start)?;
-        Ok(Self { head, tail, size })
-    }
-
-    fn probe(&self, plugin: &dyn Format) -> Result<Option<Probe>> {
-        Ok(plugin.probe(&self.head, &self.tail, self.size)?)
-    }
-}
-
-/// What one plugin says of a file.
-pub(super) fn probe_of(plugin: &dyn Format, source: &dyn Source) -> Result<Option<Probe>> {
-    Ends::read(source)?.probe(plugin)
 }

@@ -5,9 +5,11 @@ mod layer;
 mod merge;
 mod name;
 mod parent;
+mod probe;
 mod raw;
 mod validator;
 
-pub(crate) use chain::Chain;
+pub(crate) use chain::{Chain, plugin_for};
 pub(crate) use merge::{Codec, EncodedPiece, Piece, PieceKind, Survey};
+pub(crate) use probe::Ends;
 pub use validator::{Validator, Violation};

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use witvirt_core::extent::Reference;
 use witvirt_core::format::Format;
 
-use super::chain::{Opened, plugin_for, probe_of};
+use super::chain::{Opened, plugin_for};
 use super::name;
+use super::probe::probe_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::request::{Access, SourceFile};
 use crate::source::Located;

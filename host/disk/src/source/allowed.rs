@@ -123,6 +123,19 @@ impl AllowedDirs {
         Ok(names)
     }
 
+    /// These directories, and one more below those of `others`.
+    ///
+    /// # Errors
+    /// As [`AllowedDirs::open`].
+    pub(crate) fn and_below(&self, others: &Self, path: &Path) -> Result<Self> {
+        let (root, below) = others.locate(path)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = open_beneath(root.dir.as_fd(), &below, flags).map_err(|errno| refusal(errno, path))?;
+        let mut roots = self.roots.clone();
+        roots.push(Root { path: path.components().collect(), dir: Arc::new(dir) });
+        Ok(Self { roots })
+    }
+
     fn locate(&self, path: &Path) -> Result<(&Root, PathBuf)> {
         if !path.is_absolute() {
             return Err(Error::new(

@@ -2,6 +2,7 @@
 //! link could bend; what comes from elsewhere implements [`Source`] too.
 
 use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use witvirt_core::source::ByteSource;
 
@@ -10,15 +11,23 @@ use crate::error::{Doing, Error, ErrorKind, Result};
 mod allowed;
 mod file;
 mod lock;
+mod window;
 
 pub use allowed::{AllowedDirs, Located};
 pub use file::FileSource;
 
 pub(crate) use allowed::show;
+pub(crate) use window::{Cursor, Window};
 
 /// Which file or object a source is, whatever its names: device and inode, or a number of this process with the device
 /// `u64::MAX`.
 pub type Identity = (u64, u64);
+
+/// An identity that no file has.
+pub(crate) fn fresh_identity() -> Identity {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    (u64::MAX, NEXT.fetch_add(1, Ordering::Relaxed))
+}
 
 /// Bytes of an image, wherever they come from: what the map, the movers and the plugins read.
 pub trait Source: ByteSource + std::fmt::Debug {
@@ -47,6 +56,19 @@ pub trait Source: ByteSource + std::fmt::Debug {
     /// The open file that holds the bytes, and where in it they begin: what a mover may clone from.
     fn file(&self) -> Option<(&File, u64)> {
         None
+    }
+
+    /// Says that the movers are done with `length` bytes from `offset`: a source that keeps what has arrived may let go of
+    /// them.
+    fn consumed(&self, _offset: u64, _length: u64) {}
+
+    /// Fills `buffer` from `offset` with an encoded run, whose length is an upper bound
+    /// (`witvirt:disk/format.encoded`): where the source ends less than 512 bytes before, the rest are zeros.
+    ///
+    /// # Errors
+    /// As [`Source::read_exact_at`].
+    fn read_encoded_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        self.read_exact_at(buffer, offset)
     }
 
     /// Fills `buffer` from `offset`.

@@ -9,6 +9,7 @@
 //! quarantine/<digest>/         images that were altered on disk
 //! volumes/<name>.raw           raw disks that outlive machines
 //! tmp/<unique>/                unfinished work, locked by its owner
+//! tmp/partial-<key>/           the same, of an import that can be resumed: kept for a week
 //! lock                         held while names and images change
 //! ```
 //!
@@ -104,6 +105,13 @@ impl Store {
         let file = dirs::open(&self.dir, "lock", OFlags::RDWR | OFlags::CREATE)?;
         rustix::fs::flock(&file, operation).doing(|| "lock the store".into())?;
         Ok(file)
+    }
+
+    /// A place for work that the next attempt takes up where this one breaks off; empty, unless one did before. `None`
+    /// while another thread or process is at the same work.
+    fn resumable(&self, key: &str) -> Result<Option<temp::Temp>> {
+        let _lock = self.lock(FlockOperation::LockShared)?;
+        temp::Temp::resumable(&self.tmp, key)
     }
 
     /// A place for unfinished work.

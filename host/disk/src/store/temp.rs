@@ -1,22 +1,32 @@
 //! Work in progress: `tmp/<name>/`, locked while its owner lives.
 
 use std::fs::File;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cap_std::fs::Dir;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::dirs;
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Result};
 
 const LOCK: &str = "lock";
+
+/// What the names of directories begin with that the next attempt at the same work may take up.
+const PARTIAL: &str = "partial-";
+
+/// The file in such a directory without which there is nothing to take up.
+pub(super) const JOURNAL: &str = "journal";
+
+/// How long such a directory is kept after the last thing happened in it.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A directory that disappears with this value, or with the next [`clean`] after the process has died.
 pub(super) struct Temp {
     parent: Dir,
     name: String,
+    keep: AtomicBool,
     /// Where to work.
     pub(super) dir: Dir,
     // Held for its lock.
@@ -36,12 +46,40 @@ impl Temp {
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .doing(|| format!("lock {name}"))?;
         let parent = parent.try_clone().doing(|| "duplicate a directory handle".into())?;
-        Ok(Self { parent, name, dir, _lock: lock })
+        Ok(Self { parent, name, keep: AtomicBool::new(false), dir, _lock: lock })
+    }
+
+    /// Takes up, or makes, the one with this key; `None` when somebody is at it. The caller keeps cleaners away meanwhile.
+    pub(super) fn resumable(parent: &Dir, key: &str) -> Result<Option<Self>> {
+        let name = format!("{PARTIAL}{key}");
+        let dir = dirs::subdir(parent, &name)?;
+        let lock = dirs::open(&dir, LOCK, OFlags::RDWR | OFlags::CREATE)?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(errno) => return Err(Error::io(format!("lock {name}"), errno.into())),
+        }
+        // Whoever had it may have removed it before letting go.
+        let same = dirs::existing(parent, &name).and_then(|now| dirs::open(&now, LOCK, OFlags::RDWR));
+        let inode = |file: &File| rustix::fs::fstat(file).map(|stat| stat.st_ino).ok();
+        if !same.is_ok_and(|now| inode(&now) == inode(&lock)) {
+            return Ok(None);
+        }
+        let parent = parent.try_clone().doing(|| "duplicate a directory handle".into())?;
+        Ok(Some(Self { parent, name, keep: AtomicBool::new(false), dir, _lock: lock }))
+    }
+
+    /// Leaves the directory where it is when this value is dropped, for the next attempt.
+    pub(super) fn keep(&self) {
+        self.keep.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Temp {
     fn drop(&mut self) {
+        if self.keep.load(Ordering::Relaxed) {
+            return;
+        }
         if let Err(error) = self.parent.remove_dir_all(&self.name) {
             tracing::warn!(name = self.name, %error, "cannot remove unfinished work; the next start will");
         }
@@ -51,7 +89,7 @@ impl Drop for Temp {
 /// Removes what dead processes left. The caller keeps everybody from beginning meanwhile.
 pub(super) fn clean(parent: &Dir) -> Result<()> {
     for name in dirs::entries(parent)? {
-        if is_locked(parent, &name) {
+        if is_locked(parent, &name) || is_kept(parent, &name) {
             continue;
         }
         tracing::info!(name, "removing unfinished work of a process that has died");
@@ -59,6 +97,19 @@ pub(super) fn clean(parent: &Dir) -> Result<()> {
         removed.doing(|| format!("remove tmp/{name}"))?;
     }
     Ok(())
+}
+
+/// Whether the next attempt may still take it up.
+fn is_kept(parent: &Dir, name: &str) -> bool {
+    if !name.starts_with(PARTIAL) {
+        return false;
+    }
+    let Ok(dir) = dirs::existing(parent, name) else { return false };
+    let Ok(journal) = dirs::open(&dir, JOURNAL, OFlags::RDONLY) else { return false };
+    let Ok(modified) = journal.metadata().and_then(|metadata| metadata.modified()) else { return false };
+    // A time in the future is as good as now.
+    SystemTime::now().duration_since(modified).is_ok_and(|age| age < KEPT)
+        || modified > SystemTime::now()
 }
 
 fn is_locked(parent: &Dir, name: &str) -> bool {

@@ -68,7 +68,7 @@ impl Store {
         }
         let size = chain.disk_size();
         file.set_len(size).doing(|| format!("make a file of {size} bytes"))?;
-        let target = RawTarget { file, hash: false, bounded: request.sync };
+        let target = RawTarget { file, hash: false, bounded: request.sync, observer: None };
         write_raw(Planner::new(chain, survey, progress), target, size, self.threads, progress)?;
         Ok(size)
     }

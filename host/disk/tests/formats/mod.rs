@@ -271,6 +271,8 @@ pub struct Told {
     pub references: Vec<Reference>,
     pub page: PageOf,
     pub decode: Decode,
+    /// Whether the plugin refuses to open it.
+    pub broken: bool,
 }
 
 impl Default for Told {
@@ -281,6 +283,7 @@ impl Default for Told {
             references: Vec::new(),
             page: Box::new(|_, _, _| Page::default()),
             decode: Box::new(|_, _, _| Vec::new()),
+            broken: false,
         }
     }
 }
@@ -354,7 +357,13 @@ impl Format for Scripted {
     }
 
     fn open(&self, primary: Arc<dyn ByteSource>, _: &str) -> Result<Box<dyn Image>, PluginError> {
-        Ok(Box::new((self.image)(primary)))
+        let told = (self.image)(primary);
+        if !told.broken {
+            return Ok(Box::new(told));
+        }
+        let (plugin, version) = (self.name.to_owned(), "6.6.6".to_owned());
+        let message = "this is no image".to_owned();
+        Err(PluginError { plugin, version, kind: ErrorKind::Corrupt, message, context: Vec::new() })
     }
 
     fn create(&self, _: &CreateRequest) -> Result<Box<dyn Writer>, PluginError> {

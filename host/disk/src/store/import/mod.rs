@@ -1,0 +1,148 @@
+//! Importing an image: from wherever it comes, in one pass, into a directory that appears in the store when it is complete.
+
+mod artifact;
+mod directory;
+mod journal;
+mod mapped;
+mod streamed;
+mod work;
+
+use rustix::fs::{FlockOperation, Mode};
+
+use self::work::Work;
+use super::temp::Temp;
+use super::{Store, dirs, now};
+use crate::content::Leaves;
+use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::import_source::ImportSource;
+use crate::progress::Progress;
+use crate::record::{ImageRecord, ImageState, ImageSummary, Seal, SourceRecord};
+use crate::request::{Access, ImportRequest, Imported};
+use crate::stream::Wrappings;
+
+/// The image's directory inside the unfinished work.
+const IMAGE: &str = "image";
+
+/// Size of a sector, which disks have whole numbers of, in bytes.
+const SECTOR: u64 = 512;
+
+/// What a source was found to hold, once the disk is written.
+struct Filled {
+    leaves: Leaves,
+    size: u64,
+    source: SourceRecord,
+    chain: Vec<SourceRecord>,
+    facts: Vec<(String, String)>,
+    wrappings: Wrappings,
+}
+
+impl Store {
+    /// Copies a disk image into the store: reads it once, unpacks, decodes, hashes and writes it as a sparse raw file, all
+    /// at the same time.
+    ///
+    /// Remote objects whose server honours ranges and tells their version, and artifacts in pieces, are resumed: after a
+    /// kill, or an [`ErrorKind::Unavailable`], the next import of the same source with the same settings fetches what is not
+    /// there yet. Objects that are compressed or archived as a whole, and uploads, begin again.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the source, its plugin or the disk; nothing but what can be resumed is left behind then.
+    pub fn import(
+        &self,
+        access: Access<'_>,
+        request: &ImportRequest,
+        progress: &Progress,
+    ) -> Result<Imported> {
+        progress.begin(0);
+        match &request.source {
+            ImportSource::File(path) => {
+                self.import_file(access, access.allowed.open(path)?, request, progress)
+            }
+            ImportSource::Directory(path) => self.import_directory(access, path, request, progress),
+            ImportSource::Blob(blob) => self.import_blob(access, blob, request, progress),
+            ImportSource::Upload(upload) => self.import_upload(access, upload, request, progress),
+            ImportSource::Artifact(disk) => self.import_artifact(access, disk, request, progress),
+        }
+    }
+
+    /// Seals a written disk and publishes it.
+    fn finish(
+        &self,
+        work: &Work,
+        filled: Filled,
+        request: &ImportRequest,
+        progress: &Progress,
+    ) -> Result<Imported> {
+        let Filled { leaves, size, source, chain, facts, wrappings } = filled;
+        progress.set_phase("flushing");
+        let file = &work.file;
+        file.sync_all().doing(|| "flush the imported image".into())?;
+        rustix::fs::fchmod(file, Mode::from_raw_mode(0o400))
+            .doing(|| "make the imported image read only".into())?;
+        let record = ImageRecord {
+            schema: 1,
+            digest: leaves.digest(),
+            virtual_size: size,
+            allocated: allocated(file)?,
+            created: now(),
+            source,
+            chain,
+            facts,
+            transport: wrappings.transports,
+            member: wrappings.member,
+            seal: Seal::of(file)?,
+        };
+        self.write_record(&work.dir, &record)?;
+        progress.check()?;
+        self.publish(&work.temp, record, request)
+    }
+
+    /// Makes a finished image visible, unless the store has its content already.
+    fn publish(&self, temp: &Temp, record: ImageRecord, request: &ImportRequest) -> Result<Imported> {
+        let digest = record.digest;
+        let _lock = self.lock(FlockOperation::LockExclusive)?;
+        if let Some(name) = &request.name {
+            self.check_name(name, Some(&digest), request.replace)?;
+        }
+        let imported = match self.inspect(&digest.hex()).ok() {
+            Some(ImageSummary { state: ImageState::Ready, record: Some(record), .. }) => {
+                Imported { record, existed: true }
+            }
+            existing => {
+                if existing.is_some() {
+                    self.set_aside(&digest, temp)?;
+                }
+                dirs::sync(&temp.dir)?;
+                let renamed = temp.dir.rename(IMAGE, &self.images, digest.hex());
+                renamed.doing(|| format!("publish image {digest}"))?;
+                dirs::sync(&self.images)?;
+                Imported { record, existed: false }
+            }
+        };
+        if let Some(name) = &request.name {
+            self.set_name(name, &digest)?;
+        }
+        Ok(imported)
+    }
+
+    /// The record of a raw disk that no plugin had to read.
+    fn raw_record(label: &str, size: u64) -> SourceRecord {
+        SourceRecord {
+            path: label.to_owned(),
+            format: "raw".into(),
+            plugin: "(store)".into(),
+            plugin_version: env!("CARGO_PKG_VERSION").into(),
+            size,
+            digest: None,
+        }
+    }
+}
+
+/// Bytes that a file occupies.
+pub(super) fn allocated(file: &std::fs::File) -> Result<u64> {
+    let stat = rustix::fs::fstat(file).doing(|| "stat a new file".into())?;
+    Ok(stat.st_blocks.unsigned_abs().saturating_mul(512))
+}
+
+fn panicked<T>(what: &str) -> Result<T> {
+    Err(Error::new(ErrorKind::Io, format!("the thread that {what} panicked")))
+}

@@ -1,0 +1,163 @@
+//! Undoing compression while the bytes pass by, in bounded memory.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use bzip2::bufread::MultiBzDecoder;
+use flate2::bufread::GzDecoder;
+use lzma_rust2::XzReader;
+
+use super::incoming::failure;
+use super::lz4::Lz4AppleReader;
+use super::transport::Transport;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Bytes that a decoder takes at once.
+const BUFFER: usize = 128 << 10;
+
+/// Largest window of a zstd frame, as a power of two: 64 MiB. `zstd -19` makes 8 MiB; what `--long` and `--ultra` make can be
+/// larger, and would not fit the memory that an import may use.
+const ZSTD_WINDOW: u32 = 26;
+
+/// What an .xz stream may ask for: 64 MiB is the window of `xz -9`, the largest of the program's presets.
+const XZ_MEMORY_KIB: u32 = 66 << 10;
+
+/// The first bytes of gzip, xz, zstd and bzip2.
+const MAGICS: [(Transport, &[u8]); 4] = [
+    (Transport::Gzip, &[0x1f, 0x8b, 8]),
+    (Transport::Xz, &[0xfd, b'7', b'z', b'X', b'Z', 0]),
+    (Transport::Zstd, &[0x28, 0xb5, 0x2f, 0xfd]),
+    (Transport::Bzip2, b"BZh"),
+];
+
+/// What marks the first block of a .bz2 stream, or its end.
+const BZIP2_BLOCKS: [[u8; 6]; 2] =
+    [[0x31, 0x41, 0x59, 0x26, 0x53, 0x59], [0x17, 0x72, 0x45, 0x38, 0x50, 0x90]];
+
+/// The compression that the first bytes of a file speak for.
+pub(crate) fn recognise(head: &[u8]) -> Option<Transport> {
+    let (found, _) = MAGICS.into_iter().find(|(_, magic)| head.starts_with(magic))?;
+    let bzip2 = |head: &[u8]| {
+        head.get(3).is_some_and(|level| (b'1'..=b'9').contains(level))
+            && BZIP2_BLOCKS.iter().any(|mark| head.get(4..10) == Some(mark))
+    };
+    (found != Transport::Bzip2 || bzip2(head)).then_some(found)
+}
+
+/// Decodes `input`; `label` names it in messages. Not for tar.
+pub(crate) fn decoder(
+    transport: Transport,
+    input: Box<dyn Read + Send>,
+    label: &str,
+) -> Result<Box<dyn Read + Send>> {
+    let input = BufReader::with_capacity(BUFFER, input);
+    let inner: Box<dyn Read + Send> = match transport {
+        Transport::Gzip => Box::new(Gzip::Member(Box::new(GzDecoder::new(input)))),
+        Transport::Bzip2 => Box::new(MultiBzDecoder::new(input)),
+        Transport::Xz => Box::new(XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)),
+        Transport::Zstd => {
+            let failed = |error| failure(error, || "start the zstd decoder".into());
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(failed)?;
+            decoder.window_log_max(ZSTD_WINDOW).map_err(failed)?;
+            Box::new(decoder)
+        }
+        Transport::Lz4Apple => Box::new(Lz4AppleReader::new(input)),
+        Transport::Tar => {
+            return Err(Error::new(ErrorKind::InvalidInput, "a tar is no compression"));
+        }
+    };
+    Ok(Box::new(Told { inner, transport, label: label.to_owned(), decoded: 0 }))
+}
+
+/// Tells what is wrong with a stream in the words of this crate.
+struct Told {
+    inner: Box<dyn Read + Send>,
+    transport: Transport,
+    label: String,
+    decoded: u64,
+}
+
+impl Read for Told {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let error = match self.inner.read(buffer) {
+                Ok(read) => {
+                    self.decoded += read as u64;
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            return Err(match error.downcast::<Error>() {
+                Ok(error) => error.into(),
+                Err(error) => self.damaged(&error).into(),
+            });
+        }
+    }
+}
+
+impl Told {
+    fn damaged(&self, error: &io::Error) -> Error {
+        let Self { transport, label, decoded, .. } = self;
+        let text = error.to_string();
+        let hungry = error.kind() == io::ErrorKind::OutOfMemory || text.contains("too much memory");
+        if hungry {
+            let message = format!(
+                "{label}: this {transport} stream wants a window of more than 64 MiB to decode: compress it with a smaller \
+                 one (without --long or --ultra)"
+            );
+            return Error::new(ErrorKind::Limit, message);
+        }
+        let why = match error.kind() {
+            io::ErrorKind::UnexpectedEof => "it ends early".to_owned(),
+            _ => text.to_lowercase(),
+        };
+        let message =
+            format!("{label}: the {transport} stream is damaged after {decoded} decoded bytes: {why}");
+        Error::new(ErrorKind::Corrupt, message)
+    }
+}
+
+/// gzip members one after another (RFC 1952, 2.2), perhaps with zeros after the last, which tapes leave.
+enum Gzip<R> {
+    Member(Box<GzDecoder<R>>),
+    Ended,
+}
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Self::Member(member) = self else { return Ok(0) };
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let Self::Member(member) = std::mem::replace(self, Self::Ended) else { return Ok(0) };
+            let mut input = member.into_inner();
+            match skip_zeros(&mut input)? {
+                None => return Ok(0),
+                Some((0, 0x1f)) => *self = Self::Member(Box::new(GzDecoder::new(input))),
+                Some(_) => {
+                    let message = "after its end comes something that is no gzip member";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+                }
+            }
+        }
+    }
+}
+
+/// How many zeros there are, and what follows them; `None` at the end.
+fn skip_zeros(input: &mut impl BufRead) -> io::Result<Option<(u64, u8)>> {
+    let mut zeros = 0;
+    loop {
+        let available = input.fill_buf()?;
+        if available.is_empty() {
+            return Ok(None);
+        }
+        let count = available.iter().take_while(|byte| **byte == 0).count();
+        zeros += count as u64;
+        if let Some(byte) = available.get(count).copied() {
+            return Ok(Some((zeros, byte)));
+        }
+        input.consume(count);
+    }
+}

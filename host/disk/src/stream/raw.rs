@@ -1,0 +1,181 @@
+//! A raw disk that arrives as a stream: straight into the target, its zeros as holes.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
+use super::incoming::failure;
+use crate::content::{self, CHUNK};
+use crate::copy::{Window, is_zero, write_nonzero};
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Progress;
+
+/// What a disk has a whole number of, in bytes.
+const SECTOR: usize = 512;
+
+/// What is written where.
+pub(crate) struct RawStream<'a> {
+    /// Names the source in messages.
+    pub(crate) label: &'a str,
+    /// The disk's bytes from `start` on.
+    pub(crate) reader: &'a mut dyn Read,
+    /// The disk, for writing.
+    pub(crate) file: &'a File,
+    /// Where in the disk the first byte belongs.
+    pub(crate) start: u64,
+    /// Where the disk must not reach beyond.
+    pub(crate) max: u64,
+    /// Whether the stream's end is the disk's: then it is filled up to a whole sector with zeros.
+    pub(crate) whole: bool,
+    /// Threads that hash and write.
+    pub(crate) threads: usize,
+}
+
+/// A chunk of the disk: where it starts, and its digest; `None` for zeros.
+pub(crate) type Leaf = (u64, Option<[u8; 32]>);
+
+struct Chunk {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+struct Done {
+    start: u64,
+    /// `None` where the chunk is only a part of one: somebody else knows the rest.
+    leaf: Option<Option<[u8; 32]>>,
+    buffer: Vec<u8>,
+}
+
+impl RawStream<'_> {
+    /// Writes everything up to the end of the reader, calling `finished` with whole chunks, and the last one, in order. A
+    /// chunk of which only a part was in the stream's beginning is not among them. Returns just past the last byte.
+    pub(crate) fn write(
+        mut self,
+        progress: &Progress,
+        finished: &mut dyn FnMut(Leaf) -> Result<()>,
+    ) -> Result<u64> {
+        let (chunks, queue) = sync_channel::<Chunk>(self.threads);
+        let (results, done) = channel::<Result<Done>>();
+        let queue = Mutex::new(queue);
+        let writing = Mutex::new(());
+        let file = self.file;
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads.max(1) {
+                let results = results.clone();
+                scope.spawn(|| worker(file, &queue, &writing, results));
+            }
+            drop(results);
+            let mut order = Order::new(file, self.start);
+            let read = self.read(&chunks, &done, &mut order, progress, finished);
+            // Ends the workers.
+            drop(chunks);
+            let end = read?;
+            while let Ok(result) = done.recv() {
+                order.take(result?, finished)?;
+            }
+            Ok(end)
+        })
+    }
+
+    fn read(
+        &mut self,
+        chunks: &SyncSender<Chunk>,
+        done: &Receiver<Result<Done>>,
+        order: &mut Order<'_>,
+        progress: &Progress,
+        finished: &mut dyn FnMut(Leaf) -> Result<()>,
+    ) -> Result<u64> {
+        let mut at = self.start;
+        loop {
+            progress.check()?;
+            while let Ok(result) = done.try_recv() {
+                order.take(result?, finished)?;
+            }
+            let length = (CHUNK - at % CHUNK) as usize;
+            let mut bytes = order.spare.pop().unwrap_or_default();
+            bytes.resize(length, 0);
+            let filled = self.fill(&mut bytes)?;
+            let padded = if self.whole { filled.next_multiple_of(SECTOR) } else { filled };
+            bytes.truncate(padded);
+            bytes[filled..].fill(0);
+            let start = at;
+            at += filled as u64;
+            if at > self.max {
+                let message =
+                    format!("{} is a disk of more than the {} bytes that are allowed", self.label, self.max);
+                return Err(Error::new(ErrorKind::Limit, message));
+            }
+            if filled > 0 {
+                let gone = |_| Error::new(ErrorKind::Io, "the writing threads ended early");
+                chunks.send(Chunk { start, bytes }).map_err(gone)?;
+            }
+            if filled < length {
+                return Ok(at);
+            }
+        }
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.reader.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failure(error, || format!("read {}", self.label))),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+fn worker(file: &File, queue: &Mutex<Receiver<Chunk>>, writing: &Mutex<()>, results: Sender<Result<Done>>) {
+    loop {
+        let Ok(Ok(Chunk { start, bytes })) = queue.lock().map(|queue| queue.recv()) else { return };
+        let outcome = store(file, start, &bytes, writing);
+        let whole = start.is_multiple_of(CHUNK);
+        let done = outcome.map(|leaf| Done { start, leaf: whole.then_some(leaf), buffer: bytes });
+        if results.send(done).is_err() {
+            return;
+        }
+    }
+}
+
+fn store(file: &File, start: u64, bytes: &[u8], writing: &Mutex<()>) -> Result<Option<[u8; 32]>> {
+    if is_zero(bytes) {
+        return Ok(None);
+    }
+    let turn = writing.lock();
+    write_nonzero(file, start, bytes)?;
+    drop(turn);
+    Ok(Some(content::leaf(bytes)))
+}
+
+/// Brings results into the order of the disk.
+struct Order<'a> {
+    next: u64,
+    early: BTreeMap<u64, Option<Option<[u8; 32]>>>,
+    spare: Vec<Vec<u8>>,
+    window: Window<'a>,
+}
+
+impl<'a> Order<'a> {
+    fn new(file: &'a File, start: u64) -> Self {
+        Self { next: start, early: BTreeMap::new(), spare: Vec::new(), window: Window::new(file, start) }
+    }
+
+    fn take(&mut self, done: Done, finished: &mut dyn FnMut(Leaf) -> Result<()>) -> Result<()> {
+        self.early.insert(done.start, done.leaf);
+        self.spare.push(done.buffer);
+        while let Some(leaf) = self.early.remove(&self.next) {
+            if let Some(leaf) = leaf {
+                finished((self.next, leaf))?;
+            }
+            self.next = (self.next / CHUNK + 1) * CHUNK;
+            self.window.push(self.next);
+        }
+        Ok(())
+    }
+}

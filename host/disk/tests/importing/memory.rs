@@ -1,0 +1,76 @@
+//! What an import needs of memory and of the disk, measured in a process of its own.
+
+use std::fs;
+use std::process::Command;
+
+use witvirt_disk::{ImportRequest, ImportSource, Progress, Store, StoreOptions, Upload};
+
+use crate::formats::{Bench, qemu_img, run};
+
+const CHILD: &str = "WITVIRT_TEST_MEMORY";
+
+/// An import may use this much, whatever the image.
+const MOST: u64 = 128 << 20;
+
+/// Imports standard input and prints what it needed.
+#[test]
+#[ignore = "the child of the next test"]
+fn child() {
+    let Some(format) = std::env::var_os(CHILD) else { return };
+    let format = format.into_string().unwrap();
+    let bench = Bench::new();
+    let store = Store::open(&bench.dir.path().join("other"), StoreOptions::default()).unwrap();
+    let mut request =
+        ImportRequest::of(ImportSource::Upload(Upload::new("standard input", None, std::io::stdin())));
+    request.reading.format = Some(format);
+    if request.reading.format.as_deref() == Some("raw") {
+        request.reading.unpack = "gzip".parse().unwrap();
+    }
+    let record = store.import(bench.access(), &request, &Progress::new()).unwrap().record;
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    let kib: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+    println!("\nneeded {} for {}", kib << 10, record.virtual_size);
+}
+
+#[test]
+fn memory_does_not_grow_with_the_image() {
+    if !qemu_img() {
+        return;
+    }
+    let bench = Bench::new();
+    let images = bench.dir.path().join("images");
+    // 2 GiB with 200 MiB of data that does not compress well, at both ends and in between.
+    let file = fs::File::create(bench.path("disk.raw")).unwrap();
+    file.set_len(2 << 30).unwrap();
+    let mut state = 1u64;
+    for piece in 0..50u64 {
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 59) as u8
+        })
+        .take(4 << 20)
+        .collect();
+        let at = piece * (((2 << 30) - (4 << 20)) / 49);
+        std::os::unix::fs::FileExt::write_all_at(&file, &noise, at / 65536 * 65536).unwrap();
+    }
+    run("qemu-img", &["convert", "-f", "raw", "-O", "qcow2", "disk.raw", "disk.qcow2"], &images);
+    for (name, format) in [("disk.qcow2", "qcow2"), ("disk.raw", "raw")] {
+        run("gzip", &["-1", "-k", name], &images);
+        let input = fs::File::open(bench.path(&format!("{name}.gz"))).unwrap();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "memory::child", "--ignored", "--nocapture"])
+            .env(CHILD, format)
+            .stdin(input)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{format}: {text} {}", String::from_utf8_lossy(&output.stderr));
+        let line = text.lines().find(|line| line.starts_with("needed ")).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (peak, size): (u64, u64) = (words[1].parse().unwrap(), words[3].parse().unwrap());
+        println!("{format}: {} MiB", peak >> 20);
+        assert_eq!(size, 2 << 30);
+        assert!(peak < MOST, "{format}: {} MiB", peak >> 20);
+    }
+}

@@ -117,7 +117,11 @@ impl<'de> Deserialize<'de> for Proxy {
             _ => {}
         }
         // The text is not shown: it may hold a password.
-        let invalid = || serde::de::Error::custom("a proxy is \"none\", \"environment\" or a URL like \"http://proxy.example:3128\"");
+        let invalid = || {
+            serde::de::Error::custom(
+                "a proxy is \"none\", \"environment\" or a URL like \"http://proxy.example:3128\"",
+            )
+        };
         let url = url::Url::parse(&text).map_err(|_| invalid())?;
         if url.scheme() == "http" && url.has_host() { Ok(Self::Url(url)) } else { Err(invalid()) }
     }

@@ -69,7 +69,10 @@ impl Failure {
             let untrusted = matches!(tls, rustls::Error::InvalidCertificate(_));
             let advice = if untrusted { "; a private authority is made known with ca-file" } else { "" };
             let message = format!("no secure connection: {tls}{advice}");
-            return Self::lasting(if untrusted { ErrorKind::Denied } else { ErrorKind::Unsupported }, message);
+            return Self::lasting(
+                if untrusted { ErrorKind::Denied } else { ErrorKind::Unsupported },
+                message,
+            );
         }
         Self::passing(format!("the connection failed: {}", root_cause(error)))
     }
@@ -220,10 +223,7 @@ mod tests {
         let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));
         let Retry::After(pause) = failure(429, Some(&date)).retry else { panic!("no date") };
         assert!((90..=100).contains(&pause.as_secs()), "{pause:?}");
-        assert_eq!(
-            failure(429, Some("Wed, 21 Oct 2015 07:28:00 GMT")).retry,
-            Retry::After(Duration::ZERO)
-        );
+        assert_eq!(failure(429, Some("Wed, 21 Oct 2015 07:28:00 GMT")).retry, Retry::After(Duration::ZERO));
     }
 
     #[tokio::test]

@@ -31,7 +31,8 @@ mod tests {
 
     #[test]
     fn shows_no_secrets() {
-        let label = super::of(&Url::parse("https://joe:hunter2@h.example:81/a b?X-Signature=abc#part").unwrap());
+        let label =
+            super::of(&Url::parse("https://joe:hunter2@h.example:81/a b?X-Signature=abc#part").unwrap());
         assert!(label.starts_with("https://h.example:81/a%20b?(query "), "{label}");
         let other = super::of(&Url::parse("https://h.example:81/a b?X-Signature=abd").unwrap());
         assert!(!label.contains("hunter2") && !label.contains("abc") && label != other);

@@ -72,7 +72,10 @@ impl Fetch {
     /// # Errors
     /// Whatever is wrong with those files.
     pub fn new(config: &FetchConfig) -> Result<Self> {
-        let of_file = |path: &Option<_>| path.as_ref().map_or(Ok(Authorities::default()), |path: &std::path::PathBuf| Authorities::from_file(path));
+        let of_file = |path: &Option<_>| {
+            path.as_ref()
+                .map_or(Ok(Authorities::default()), |path: &std::path::PathBuf| Authorities::from_file(path))
+        };
         let authorities = of_file(&config.http.ca_file)?;
         let mut registries = BTreeMap::new();
         for (host, registry) in &config.registry {
@@ -137,9 +140,12 @@ impl Fetch {
     /// # Errors
     /// Whatever is wrong with those files.
     pub fn operator_access(&self) -> Result<RegistryAccess> {
-        let files = self.inner.config.registry.iter().filter_map(|(host, registry)| {
-            registry.auth_file.as_ref().map(|file| (host, file))
-        });
+        let files = self
+            .inner
+            .config
+            .registry
+            .iter()
+            .filter_map(|(host, registry)| registry.auth_file.as_ref().map(|file| (host, file)));
         files.into_iter().try_fold(RegistryAccess::anonymous(), |access, (host, file)| {
             let config = DockerConfig::from_file(file, Helpers::Run)?;
             Ok(access.with_docker_config(config.only_for(host)))

@@ -41,11 +41,7 @@ impl Resource {
     ///
     /// # Errors
     /// When there is no answer. An answer of any status is none.
-    pub(crate) async fn ask(
-        &self,
-        method: Method,
-        headers: &HeaderMap,
-    ) -> Attempt<Response<Incoming>> {
+    pub(crate) async fn ask(&self, method: Method, headers: &HeaderMap) -> Attempt<Response<Incoming>> {
         let (mut renewed, mut resolved) = (false, false);
         loop {
             let target = self.target();

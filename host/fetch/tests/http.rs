@@ -2,9 +2,9 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use support::{Certificates, Server, answer, closed_port, content, fetch, good, hasty, head, kind, read_all};
@@ -30,8 +30,8 @@ fn a_good_server() {
     assert_eq!((blob.size(), blob.ranges(), blob.digest()), (Some(300_000), true, None));
     assert_eq!(blob.version(), Some("etag:\"one\""));
     assert_eq!(blob.label(), server.url("/image"));
-    assert_eq!(read_all(&*blob, 0).unwrap(), bytes);
-    assert_eq!(read_all(&*blob, 299_000).unwrap(), bytes[299_000..]);
+    assert!(read_all(&*blob, 0).unwrap() == bytes);
+    assert!(read_all(&*blob, 299_000).unwrap() == bytes[299_000..]);
     assert_eq!(read_all(&*blob, 300_000).unwrap(), b"");
     let mut buffer = vec![0; 1000];
     assert_eq!(blob.read(5, &mut buffer).unwrap(), 1000);
@@ -61,7 +61,7 @@ fn a_server_without_ranges() {
     let server = Server::new(|_, _, wire| answer(wire, "200 OK", &["Accept-Ranges: bytes"], &content(5000)));
     let blob = open(&server);
     assert_eq!((blob.size(), blob.ranges(), blob.version()), (Some(5000), false, None));
-    assert_eq!(read_all(&*blob, 0).unwrap(), content(5000));
+    assert!(read_all(&*blob, 0).unwrap() == content(5000));
     assert_eq!(blob.read(0, &mut [0; 4]).unwrap_err().kind(), ErrorKind::Unsupported);
     assert_eq!(blob.stream(1).err().unwrap().kind(), ErrorKind::Unsupported);
 }
@@ -98,8 +98,9 @@ fn cuts_are_taken_up_again() {
         }
         good(request, wire, &served, &[TAG])
     });
-    assert_eq!(read_all(&*open(&server), 0).unwrap(), bytes);
-    let firsts: Vec<_> = server.requests().iter().map(|request| request.range().map(|range| range.0)).collect();
+    assert!(read_all(&*open(&server), 0).unwrap() == bytes);
+    let firsts: Vec<_> =
+        server.requests().iter().map(|request| request.range().map(|range| range.0)).collect();
     assert_eq!(firsts, [Some(0), None, Some(40_000), Some(80_000)]);
 }
 
@@ -177,7 +178,10 @@ fn lies_about_ranges_are_noticed() {
     assert_eq!(lie(&["Content-Range: bytes 1000-1999/10000", TAG], partial, 1000), ErrorKind::Corrupt);
     assert_eq!(lie(&["Content-Range: bytes 1000-1099/10000", TAG], partial, 1000), ErrorKind::Corrupt);
     assert_eq!(lie(&[TAG], partial, 100), ErrorKind::Corrupt);
-    assert_eq!(lie(&["Content-Range: bytes 1000-1099/10000", "ETag: \"two\""], partial, 100), ErrorKind::Changed);
+    assert_eq!(
+        lie(&["Content-Range: bytes 1000-1099/10000", "ETag: \"two\""], partial, 100),
+        ErrorKind::Changed
+    );
     assert_eq!(lie(&["ETag: \"two\""], "200 OK", 10_000), ErrorKind::Changed);
     assert_eq!(lie(&[], "200 OK", 10_000), ErrorKind::Changed);
     assert_eq!(lie(&["Content-Range: bytes */10"], "416 Range Not Satisfiable", 0), ErrorKind::Changed);
@@ -191,7 +195,9 @@ fn chunks_that_go_on_are_noticed() {
         if number == 0 {
             return good(request, wire, &content(10), &[TAG]);
         }
-        let text = format!("HTTP/1.1 200 OK\r\n{TAG}\r\nTransfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n1\r\nx\r\n0\r\n\r\n");
+        let text = format!(
+            "HTTP/1.1 200 OK\r\n{TAG}\r\nTransfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n1\r\nx\r\n0\r\n\r\n"
+        );
         wire.write_all(text.as_bytes()).is_ok()
     });
     assert_eq!(kind(read_all(&*open(&server), 0).unwrap_err()), ErrorKind::Corrupt);
@@ -239,7 +245,7 @@ fn redirects_are_followed_and_remembered() {
     let login = Login::Basic { user: "joe".into(), password: Secret::new("hunter2") };
     let access = HttpAccess::default().with_login(login).with_header("X-Token", &Secret::new("t")).unwrap();
     let blob = fetch().http(&server.url("/image"), &access).unwrap();
-    assert_eq!(read_all(&*blob, 0).unwrap(), content(1000));
+    assert!(read_all(&*blob, 0).unwrap() == content(1000));
     // To the origin alone, and only once: the second request went to where the first had ended.
     assert_eq!(server.requests().len(), 2);
     assert!(server.requests().iter().all(|request| request.header("authorization").is_some()));
@@ -259,7 +265,7 @@ fn an_expired_redirect_is_asked_for_anew() {
     });
     let to = format!("Location: {}", target.url("/there"));
     let server = Server::new(move |_, _, wire| answer(wire, "302 Found", &[&to], b""));
-    assert_eq!(read_all(&*open(&server), 0).unwrap(), content(1000));
+    assert!(read_all(&*open(&server), 0).unwrap() == content(1000));
     assert_eq!(server.requests().len(), 2);
 }
 
@@ -312,7 +318,10 @@ fn a_server_says_when_to_come_back() {
         let opened = fetch().http(&server.url("/"), &HttpAccess::default());
         assert_eq!(opened.is_ok(), patient);
         let waited = start.elapsed();
-        assert!((waited >= Duration::from_secs(1)) == patient && waited < Duration::from_secs(5), "{waited:?}");
+        assert!(
+            (waited >= Duration::from_secs(1)) == patient && waited < Duration::from_secs(5),
+            "{waited:?}"
+        );
     }
 }
 
@@ -350,18 +359,20 @@ fn private_authorities() {
     let certificates = Certificates::new();
     let plain = Server::new(|_, request, wire| good(request, wire, b"plain", &[]));
     let to = format!("Location: {}", plain.url("/"));
-    let server = Server::secure(certificates.server_config(), move |_, request, wire| match request.path.as_str() {
-        "/down" => answer(wire, "302 Found", &[&to], b""),
-        _ => good(request, wire, &content(100_000), &[]),
-    });
+    let server =
+        Server::secure(certificates.server_config(), move |_, request, wire| match request.path.as_str() {
+            "/down" => answer(wire, "302 Found", &[&to], b""),
+            _ => good(request, wire, &content(100_000), &[]),
+        });
     let url = |path: &str| format!("https://localhost:{}{path}", server.port);
     let error = fetch().http(&url("/"), &HttpAccess::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     assert!(error.to_string().contains("ca-file"), "{error}");
 
-    let own = HttpAccess::default().with_authorities(Authorities::from_pem(certificates.authority.as_bytes()).unwrap());
+    let own = HttpAccess::default()
+        .with_authorities(Authorities::from_pem(certificates.authority.as_bytes()).unwrap());
     let blob = fetch().http(&url("/"), &own).unwrap();
-    assert_eq!(read_all(&*blob, 0).unwrap(), content(100_000));
+    assert!(read_all(&*blob, 0).unwrap() == content(100_000));
 
     let dir = tempfile::tempdir().unwrap();
     let mut config = hasty();
@@ -384,7 +395,8 @@ fn private_authorities() {
 #[test]
 fn through_a_proxy() {
     let certificates = Certificates::new();
-    let server = Server::secure(certificates.server_config(), |_, request, wire| good(request, wire, b"behind", &[]));
+    let server =
+        Server::secure(certificates.server_config(), |_, request, wire| good(request, wire, b"behind", &[]));
     let proxied = Arc::new(AtomicUsize::new(0));
     let count = proxied.clone();
     let proxy = Server::new(move |_, request, wire| {
@@ -405,7 +417,8 @@ fn through_a_proxy() {
     let fetch = Fetch::new(&config).unwrap();
     let blob = fetch.http("http://plain.example/x", &HttpAccess::default()).unwrap();
     assert_eq!(read_all(&*blob, 0).unwrap(), b"whole URL");
-    let error = fetch.http(&format!("https://localhost:{}/", server.port), &HttpAccess::default()).unwrap_err();
+    let error =
+        fetch.http(&format!("https://localhost:{}/", server.port), &HttpAccess::default()).unwrap_err();
     assert!(!error.to_string().contains("secret"), "{error}");
     assert_eq!(proxied.load(Ordering::SeqCst), 1);
     let direct = Server::new(|_, request, wire| good(request, wire, b"direct", &[]));

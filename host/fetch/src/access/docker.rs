@@ -226,7 +226,8 @@ mod tests {
 
     #[tokio::test]
     async fn old_files_and_broken_ones() {
-        let old = DockerConfig::parse(br#"{"quay.io": {"auth": "aHViOnB3", "email": ""}}"#, Helpers::Run).unwrap();
+        let old =
+            DockerConfig::parse(br#"{"quay.io": {"auth": "aHViOnB3", "email": ""}}"#, Helpers::Run).unwrap();
         assert_eq!(old.find("quay.io", "a").await.unwrap(), basic("hub", "pw"));
         for bad in ["", "[]", r#"{"auths": {"a": "hunter2"}}"#, r#"{"auths": 1}"#] {
             let error = DockerConfig::parse(bad.as_bytes(), Helpers::Run).unwrap_err().to_string();

@@ -122,7 +122,10 @@ mod tests {
     async fn helpers_answer_fail_and_hang() {
         let dir = tempfile::tempdir().unwrap();
         for (name, script) in [
-            ("good", r#"read s; printf '{"ServerURL":"%s","Username":"joe-%s","Secret":"hunter2"}' "$s" "$1""#),
+            (
+                "good",
+                r#"read s; printf '{"ServerURL":"%s","Username":"joe-%s","Secret":"hunter2"}' "$s" "$1""#,
+            ),
             ("token", r#"echo '{"ServerURL":"x","Username":"<token>","Secret":"idt"}'"#),
             ("none", "echo credentials not found in native keychain; exit 1"),
             ("fails", "echo hunter2; exit 3"),

@@ -17,8 +17,8 @@ use witvirt_disk::{Error, ErrorKind, Result};
 
 use crate::tls::Authorities;
 
-pub use docker::{DockerConfig, Helpers};
 pub(crate) use docker::Credential;
+pub use docker::{DockerConfig, Helpers};
 
 /// Text that is not shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,9 +35,8 @@ impl Secret {
     /// # Errors
     /// `InvalidInput` when it is no UTF-8; whatever reading the file reports.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let text = String::from_utf8(read_small(path)?).map_err(|_| {
-            Error::new(ErrorKind::InvalidInput, format!("{}: not UTF-8", path.display()))
-        })?;
+        let text = String::from_utf8(read_small(path)?)
+            .map_err(|_| Error::new(ErrorKind::InvalidInput, format!("{}: not UTF-8", path.display())))?;
         Ok(Self(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
 
@@ -140,7 +139,8 @@ impl HttpAccess {
         ];
         let shown = crate::label::quoted(name);
         let invalid = |message: String| Error::new(ErrorKind::InvalidInput, message);
-        let name: HeaderName = name.parse().map_err(|_| invalid(format!("{shown} is no name of a header")))?;
+        let name: HeaderName =
+            name.parse().map_err(|_| invalid(format!("{shown} is no name of a header")))?;
         if OWN.contains(&name.as_str()) || name.as_str().starts_with("proxy-") {
             return Err(invalid(format!("the header {shown} is set by the request itself")));
         }

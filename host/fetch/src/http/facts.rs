@@ -192,11 +192,8 @@ mod tests {
 
     #[test]
     fn changes_are_noticed() {
-        let probed = |pairs: &[_]| Facts {
-            size: Some(10),
-            ranges: true,
-            ..Facts::of_whole(&headers(pairs), None)
-        };
+        let probed =
+            |pairs: &[_]| Facts { size: Some(10), ranges: true, ..Facts::of_whole(&headers(pairs), None) };
         let tagged = probed(&[("etag", "\"a\""), ("last-modified", "then")]);
         assert!(tagged.check_same(&headers(&[("etag", "\"a\""), ("last-modified", "now")])).is_ok());
         assert!(tagged.check_same(&headers(&[])).is_ok());

@@ -90,12 +90,7 @@ impl Remote {
     }
 
     /// Opens a body that begins at `position`.
-    async fn connect(
-        &self,
-        place: &Resource,
-        position: u64,
-        end: Option<u64>,
-    ) -> Attempt<OpenBody> {
+    async fn connect(&self, place: &Resource, position: u64, end: Option<u64>) -> Attempt<OpenBody> {
         let last = end.filter(|_| self.facts.ranges).map(|end| end - 1);
         let part = last.filter(|last| position > 0 || Some(last + 1) != self.facts.size);
         let response = place.ask(Method::GET, &self.range_headers(position, part)).await?;

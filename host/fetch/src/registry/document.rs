@@ -86,7 +86,8 @@ impl Document {
         let corrupt = |why: String| Error::new(ErrorKind::Corrupt, format!("the manifest {digest}: {why}"));
         let raw: Raw = serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
         if raw.schema_version == Some(1) {
-            let message = format!("the manifest {digest} is of Docker's schema 1, which no current program writes");
+            let message =
+                format!("the manifest {digest} is of Docker's schema 1, which no current program writes");
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         let said = media_type.map(|text| text.split(';').next().unwrap_or_default().trim());
@@ -154,8 +155,12 @@ impl Document {
         if let [Entry { descriptor, platform: None }] = entries {
             return Ok(descriptor);
         }
-        let known: Vec<String> =
-            entries.iter().filter_map(|entry| entry.platform.as_ref()).take(16).map(Platform::to_string).collect();
+        let known: Vec<String> = entries
+            .iter()
+            .filter_map(|entry| entry.platform.as_ref())
+            .take(16)
+            .map(Platform::to_string)
+            .collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let message = format!("no manifest for {platform}; the index has: {known}");
         Err(Error::new(ErrorKind::NotFound, message))

@@ -24,7 +24,8 @@ impl Endpoint {
         let mirrors = config.registry.get(reference.registry()).map_or(&[][..], |own| &own.mirrors);
         let mut all = Vec::with_capacity(mirrors.len() + 1);
         for mirror in mirrors {
-            let (host, path) = mirror.split_once('/').map_or((&**mirror, None), |(host, path)| (host, Some(path)));
+            let (host, path) =
+                mirror.split_once('/').map_or((&**mirror, None), |(host, path)| (host, Some(path)));
             let repository = match path {
                 Some(path) if !path.split('/').all(is_component) => return Err(no_mirror(mirror)),
                 Some(path) => format!("{path}/{}", reference.repository()),

@@ -1,5 +1,6 @@
 //! Registries of the OCI distribution protocol: manifests, blobs, and putting both there.
 
+mod body;
 mod document;
 mod endpoint;
 mod push;
@@ -21,12 +22,12 @@ pub use push::Upload;
 pub use reference::Reference;
 pub(crate) use session::Session;
 
+use crate::Fetch;
 use crate::access::RegistryAccess;
 use crate::failure::{Attempt, Failure, Patience};
 use crate::http::{Remote, RemoteBlob};
 use crate::label;
 use crate::resource::{Auth, Resource};
-use crate::Fetch;
 use endpoint::Endpoint;
 use session::Actions;
 
@@ -37,8 +38,11 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 pub struct Registry {
     fetch: Fetch,
     access: RegistryAccess,
-    sessions: Arc<Mutex<HashMap<(String, String, Actions), Arc<Session>>>>,
+    sessions: Arc<Mutex<Sessions>>,
 }
+
+/// By host, repository and what is to be done there.
+type Sessions = HashMap<(String, String, Actions), Arc<Session>>;
 
 /// What a manifest request gave.
 struct Answer {
@@ -176,14 +180,20 @@ impl Registry {
         if let Some(wanted) = wanted
             && wanted != actual
         {
-            let message = format!("{}: a manifest that is {actual} where {wanted} was asked for", endpoint.host);
+            let message =
+                format!("{}: a manifest that is {actual} where {wanted} was asked for", endpoint.host);
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
         let media_type = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         Document::new(media_type, answer.body, actual)
     }
 
-    async fn ask_manifest(&self, endpoint: &Endpoint, method: Method, reference: &Reference) -> Result<Answer> {
+    async fn ask_manifest(
+        &self,
+        endpoint: &Endpoint,
+        method: Method,
+        reference: &Reference,
+    ) -> Result<Answer> {
         let resource =
             self.resource(endpoint, endpoint.url(&["manifests", &reference.target()]), Actions::Pull);
         let mut headers = HeaderMap::new();
@@ -225,11 +235,7 @@ impl Registry {
     }
 }
 
-async fn try_ask(
-    resource: &Resource,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Attempt<Answer> {
+async fn try_ask(resource: &Resource, method: &Method, headers: &HeaderMap) -> Attempt<Answer> {
     let response = resource.ask(method.clone(), headers).await?;
     let (status, headers) = (response.status(), response.headers().clone());
     let body = if *method == Method::HEAD {
@@ -252,9 +258,12 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
         code: String,
     }
     let failure = Failure::status(status, headers);
-    let code = serde_json::from_slice::<Refusal>(body).ok().and_then(|refusal| refusal.errors.into_iter().next());
+    let code =
+        serde_json::from_slice::<Refusal>(body).ok().and_then(|refusal| refusal.errors.into_iter().next());
     match code {
-        Some(Code { code }) if code.len() <= 40 && code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') => {
+        Some(Code { code })
+            if code.len() <= 40 && code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') =>
+        {
             failure.during(code)
         }
         _ => failure,

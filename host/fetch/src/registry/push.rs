@@ -1,39 +1,30 @@
 //! Putting blobs and manifests into a registry.
 
-use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE,
 };
 use hyper::{HeaderMap, Method, Response, StatusCode};
-use tokio::sync::mpsc;
 use url::Url;
 use witvirt_core::Digest;
 use witvirt_disk::{Error, ErrorKind, Result};
 
+use super::body::{counted, streamed};
 use super::document::MANIFEST_LIMIT;
 use super::endpoint::Endpoint;
 use super::reference::Reference;
 use super::session::{Actions, Session};
 use super::{Registry, at, digest_of, promised_digest, refusal};
-use crate::client::{Plain, RequestBody, authority, full};
+use crate::client::{Plain, authority};
 use crate::failure::{Attempt, Failure, Patience};
 
 /// Bytes in one request of an upload, where the config does not say.
 const USUAL_CHUNK: usize = 16 << 20;
-
-/// Bytes of a file that are read at once for an upload in one request, and how many of these wait to be sent.
-const PIECE: usize = 256 << 10;
-const PIECES: usize = 4;
 
 /// Time for a file's reader to notice that nobody listens any more.
 const READER_ENDS: Duration = Duration::from_secs(5);
@@ -120,7 +111,8 @@ impl Registry {
         let session = self.session(&endpoint, Actions::PullAndPush);
         let config = self.fetch.inner.config.registry.get(reference.registry());
         let chunk = config.and_then(|own| own.upload_chunk);
-        let chunk = chunk.map_or(USUAL_CHUNK, |size| usize::try_from(size.get()).unwrap_or(USUAL_CHUNK).max(4096));
+        let chunk =
+            chunk.map_or(USUAL_CHUNK, |size| usize::try_from(size.get()).unwrap_or(USUAL_CHUNK).max(4096));
         let during = |error: Error| error.during(reference);
         let location = self.fetch.inner.runtime.block_on(async {
             let mut patience = Patience::new(session.client.limits(), session.client.limits().attempts);
@@ -262,8 +254,10 @@ impl Upload {
             return Err(Failure::status(response.status(), response.headers()));
         }
         let range = response.headers().get(RANGE).and_then(|value| value.to_str().ok()).unwrap_or("0-0");
-        let last = range.trim_start_matches("bytes=").strip_prefix("0-").and_then(|last| last.parse::<u64>().ok());
-        let last = last.ok_or_else(|| Failure::lasting(ErrorKind::Corrupt, "an upload without a usable Range"))?;
+        let last =
+            range.trim_start_matches("bytes=").strip_prefix("0-").and_then(|last| last.parse::<u64>().ok());
+        let last =
+            last.ok_or_else(|| Failure::lasting(ErrorKind::Corrupt, "an upload without a usable Range"))?;
         if let Ok(location) = next_location(&self.session, &url, response.headers()) {
             self.location = location;
         }
@@ -339,10 +333,7 @@ async fn send_whole(
     let mut headers = if own_server(session, &url) { session.headers().await? } else { HeaderMap::new() };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
-    let (pieces, queue) = mpsc::channel(PIECES);
-    let reading = tokio::task::spawn_blocking(move || read_pieces(source, size, &pieces));
-    let sent = Arc::new(AtomicU64::new(0));
-    let body = Streamed { queue, left: size, sent: sent.clone() }.boxed_unsync();
+    let (body, sent, reading) = streamed(source, size);
     let answer = session.client.send(Method::PUT, &url, headers, body, Some(&sent)).await;
     // What was read has been taken, or the body is gone and the reader ends with its next piece. A refusal can come while
     // there is still something to read; then the answer says all there is to say.
@@ -366,103 +357,12 @@ async fn send_whole(
     }
 }
 
-/// Reads exactly `size` bytes. That nobody listens any more is no error here: the answer says why.
-fn read_pieces(mut source: Box<dyn Read + Send>, size: u64, pieces: &mpsc::Sender<Bytes>) -> Result<()> {
-    let failed = |error| Error::io("read what is to be uploaded", error);
-    let mut left = size;
-    loop {
-        let mut piece = vec![0; PIECE.min(usize::try_from(left).unwrap_or(PIECE))];
-        source.read_exact(&mut piece).map_err(failed)?;
-        left -= piece.len() as u64;
-        // Before the last piece is sent: a whole body would be taken for the blob.
-        if left == 0 && source.read(&mut [0]).map_err(failed)? > 0 {
-            let message = format!("what is to be uploaded is longer than {size} bytes");
-            return Err(Error::new(ErrorKind::Changed, message));
-        }
-        if pieces.blocking_send(piece.into()).is_err() || left == 0 {
-            return Ok(());
-        }
-    }
-}
-
-/// A body of pieces, and a count of what was taken of it.
-struct Streamed {
-    queue: mpsc::Receiver<Bytes>,
-    left: u64,
-    sent: Arc<AtomicU64>,
-}
-
-impl Body for Streamed {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let piece = std::task::ready!(self.queue.poll_recv(context));
-        let Some(piece) = piece else {
-            let cut = (self.left > 0).then(|| Err(io::ErrorKind::UnexpectedEof.into()));
-            return Poll::Ready(cut);
-        };
-        self.left = self.left.saturating_sub(piece.len() as u64);
-        self.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
-}
-
-/// A body in memory, in pieces, so that a slow upload is seen to go on.
-fn counted(bytes: &Bytes) -> (RequestBody, Arc<AtomicU64>) {
-    struct Pieces {
-        pieces: VecDeque<Bytes>,
-        left: u64,
-        sent: Arc<AtomicU64>,
-    }
-    impl Body for Pieces {
-        type Data = Bytes;
-        type Error = io::Error;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-            let Some(piece) = self.pieces.pop_front() else { return Poll::Ready(None) };
-            self.left -= piece.len() as u64;
-            self.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
-            Poll::Ready(Some(Ok(Frame::data(piece))))
-        }
-
-        fn is_end_stream(&self) -> bool {
-            self.pieces.is_empty()
-        }
-
-        fn size_hint(&self) -> SizeHint {
-            SizeHint::with_exact(self.left)
-        }
-    }
-    let sent = Arc::new(AtomicU64::new(0));
-    if bytes.is_empty() {
-        return (full(Bytes::new()), sent);
-    }
-    let starts = (0..bytes.len()).step_by(PIECE);
-    let pieces = starts.map(|start| bytes.slice(start..bytes.len().min(start + PIECE))).collect();
-    (Pieces { pieces, left: bytes.len() as u64, sent: sent.clone() }.boxed_unsync(), sent)
-}
-
 /// Where the registry wants the upload to go on. Its own host, or one that it trusts with the bytes; no credentials go there.
 fn next_location(session: &Session, from: &Url, headers: &HeaderMap) -> Attempt<Url> {
     let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
     let location = location.and_then(|location| from.join(location).ok());
-    let location =
-        location.ok_or_else(|| Failure::lasting(ErrorKind::Corrupt, "an upload without a usable Location"))?;
+    let location = location
+        .ok_or_else(|| Failure::lasting(ErrorKind::Corrupt, "an upload without a usable Location"))?;
     let plain = matches!(&session.plain, Plain::Only(hosts) if hosts.contains(&authority(&location)));
     if location.scheme() == "https" || (location.scheme() == "http" && plain) {
         return Ok(location);

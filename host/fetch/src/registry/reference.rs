@@ -84,7 +84,8 @@ impl FromStr for Reference {
             let message = format!("{shown} names nothing in a registry: {why}");
             Error::new(ErrorKind::InvalidInput, message)
         };
-        let text = ["docker://", "oci://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
+        let text =
+            ["docker://", "oci://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
         let (name, digest) = match text.split_once('@') {
             None => (text, None),
             Some((name, digest)) if digest.starts_with("sha256:") => {
@@ -118,7 +119,9 @@ impl FromStr for Reference {
             return Err(invalid("the host is none"));
         }
         if !repository.split('/').all(is_component) {
-            return Err(invalid("the repository is to be of lower-case letters and digits, with . _ - between them"));
+            return Err(invalid(
+                "the repository is to be of lower-case letters and digits, with . _ - between them",
+            ));
         }
         if registry.len() + repository.len() + 1 > LONGEST_NAME {
             return Err(invalid("it is longer than 255 characters"));
@@ -159,9 +162,7 @@ pub(super) fn is_component(text: &str) -> bool {
     let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let separators = text.as_bytes().chunk_by(|a, b| alphanumeric(*a) == alphanumeric(*b));
     let valid = |run: &[u8]| {
-        alphanumeric(run[0])
-            || matches!(run, b"." | b"_" | b"__")
-            || run.iter().all(|byte| *byte == b'-')
+        alphanumeric(run[0]) || matches!(run, b"." | b"_" | b"__") || run.iter().all(|byte| *byte == b'-')
     };
     let ends = text.as_bytes().first().zip(text.as_bytes().last());
     ends.is_some_and(|(first, last)| alphanumeric(*first) && alphanumeric(*last))
@@ -209,10 +210,41 @@ mod tests {
     fn what_is_no_reference_is_refused() {
         let long = format!("quay.io/{}", "a/".repeat(130));
         for bad in [
-            "", ":", "@", "/", "a/", "/a", "a//b", "A", "-a", "a-", "a..b", "a___b", "a._b", "a b", "a\nb", "é",
-            "a:", "a:.t", "a:t/b:", "a@sha256:00", "a@sha512:00", "a:b:c", "host.example:/a", "host.example:0/a",
-            "host.example:99999/a", "-host.example/a", "../a", "a/../b", "host.example/..", "http://host/a",
-            "[::g]/a", "user@host.example/a", "host.example?x/a", &format!("a:{}", "t".repeat(129)), &long,
+            "",
+            ":",
+            "@",
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            "A",
+            "-a",
+            "a-",
+            "a..b",
+            "a___b",
+            "a._b",
+            "a b",
+            "a\nb",
+            "é",
+            "a:",
+            "a:.t",
+            "a:t/b:",
+            "a@sha256:00",
+            "a@sha512:00",
+            "a:b:c",
+            "host.example:/a",
+            "host.example:0/a",
+            "host.example:99999/a",
+            "-host.example/a",
+            "../a",
+            "a/../b",
+            "host.example/..",
+            "http://host/a",
+            "[::g]/a",
+            "user@host.example/a",
+            "host.example?x/a",
+            &format!("a:{}", "t".repeat(129)),
+            &long,
         ] {
             assert!(bad.parse::<Reference>().is_err(), "{bad}");
         }

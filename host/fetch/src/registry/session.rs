@@ -156,7 +156,8 @@ impl Session {
     fn challenge(&self, headers: &HeaderMap) -> Attempt<Challenge> {
         let mut basic = false;
         for value in headers.get_all(WWW_AUTHENTICATE) {
-            let Some(challenges) = value.to_str().ok().and_then(|text| http_auth::parse_challenges(text).ok())
+            let Some(challenges) =
+                value.to_str().ok().and_then(|text| http_auth::parse_challenges(text).ok())
             else {
                 continue;
             };

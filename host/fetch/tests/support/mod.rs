@@ -73,7 +73,8 @@ impl Server {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { return };
-                let (behaviour, kept, count, tls) = (behaviour.clone(), kept.clone(), count.clone(), tls.clone());
+                let (behaviour, kept, count, tls) =
+                    (behaviour.clone(), kept.clone(), count.clone(), tls.clone());
                 std::thread::spawn(move || {
                     let wire: Box<dyn Wire> = match tls {
                         None => Box::new(stream),
@@ -229,4 +230,3 @@ pub fn kind(error: std::io::Error) -> witvirt_disk::ErrorKind {
 pub fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
-

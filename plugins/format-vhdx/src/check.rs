@@ -10,7 +10,7 @@ use crate::window::Window;
 use crate::{Error, ErrorKind, MIB, header, region};
 
 /// Blocks that are remembered, at 24 bytes each.
-const MAX_BLOCKS: usize = 4 << 20;
+const MAX_BLOCKS: usize = 2 << 20;
 
 /// A block in the file: offset and length in bytes, and its entry in the table.
 type Placed = (u64, u64, u64);

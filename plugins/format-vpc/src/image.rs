@@ -92,15 +92,11 @@ impl<R: ReadAt> Image<R> {
         let end = start.saturating_add(length).min(self.footer().virtual_size());
         let mut runs = Runs::new(start, max.clamp(1, MAX_EXTENTS) as usize);
         if start < end {
-            match self.header.take() {
+            match self.header.clone() {
                 None => {
                     runs.push(end - start, ExtentKind::Data { source: 0, offset: start });
                 }
-                Some(header) => {
-                    let filled = self.blocks(&header, &mut runs, end);
-                    self.header = Some(header);
-                    filled?;
-                }
+                Some(header) => self.blocks(&header, &mut runs, end)?,
             }
         }
         let next = (runs.position() < end).then(|| runs.position());

@@ -22,7 +22,7 @@ const WAITING: usize = 16;
 pub(crate) const LOOK: Duration = Duration::from_millis(100);
 
 /// How often the state of the hash functions is kept for whoever has to go on later, in bytes.
-const CHECKPOINT: u64 = 8 << 20;
+const CHECKPOINT: u64 = 4 << 20;
 
 /// Checkpoints that are kept when nobody asks for them.
 const MAX_CHECKPOINTS: usize = 4096;

@@ -23,7 +23,7 @@ use crate::progress::Progress;
 use crate::source::{Identity, Source, fresh_identity};
 
 /// How far the stream runs ahead of its readers, in bytes.
-const AHEAD: u64 = 32 << 20;
+const AHEAD: u64 = 16 << 20;
 
 /// What a plugin wants from further ahead than this is fetched on its own, in bytes.
 const FAR: u64 = 4 << 20;

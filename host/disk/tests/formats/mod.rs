@@ -81,6 +81,22 @@ pub fn run(program: &str, arguments: &[&str], dir: &Path) {
     assert!(output.status.success(), "{program} {arguments:?}: {shown}");
 }
 
+/// Bytes that hardly become smaller.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // A few bits of each byte, so that compressors still try.
+        [0, 8, 16, 24, 32, 40].map(|shift| (state >> (shift + 8)) as u8 & 0x7f)
+    };
+    let mut bytes = Vec::with_capacity(length + 6);
+    while bytes.len() < length {
+        bytes.extend(next());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
 /// Bytes with runs of zeros, of text and of noise, different for each seed.
 pub fn content(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;

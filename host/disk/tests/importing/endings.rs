@@ -13,7 +13,7 @@ use witvirt_disk::{
 };
 
 use crate::fake::{FakeBlob, request};
-use crate::formats::{Bench, content, qemu_img, run};
+use crate::formats::{Bench, content, noise, qemu_img, run};
 use crate::transports::{file, import};
 
 fn raw(mut request: ImportRequest) -> ImportRequest {
@@ -112,10 +112,11 @@ fn bombs_stop_at_the_limits() {
     bench.store = Store::open(&bench.dir.path().join("small"), options).unwrap();
     let images = bench.dir.path().join("images");
     fs::write(bench.path("ones"), vec![b'1'; 32 << 20]).unwrap();
-    fs::File::create(bench.path("zeros")).unwrap().set_len(200 << 20).unwrap();
+    fs::File::create(bench.path("zeros")).unwrap().set_len(100 << 20).unwrap();
+    let gzip = |name: &str| run("sh", &["-c", &format!("gzip -1 -c {name} > {name}.gz")], &images);
     for name in ["ones", "zeros"] {
-        run("gzip", &["-1", "-k", name], &images);
-        run("gzip", &["-1", "-k", &format!("{name}.gz")], &images);
+        gzip(name);
+        gzip(&format!("{name}.gz"));
         for packed in [format!("{name}.gz"), format!("{name}.gz.gz")] {
             let start = Instant::now();
             let error = import(&bench, &raw(file(&bench, &packed))).unwrap_err();
@@ -126,9 +127,8 @@ fn bombs_stop_at_the_limits() {
     let mut deep = file(&bench, "ones.gz");
     deep.reading.unpack = Unpack::Stated(vec![Transport::Gzip; 3]);
     assert_eq!(import(&bench, &raw(deep)).unwrap_err().kind(), ErrorKind::Corrupt);
-    for at in 1..5 {
-        let suffix = ".gz".repeat(at);
-        run("gzip", &["-1", "-k", "-f", &format!("ones{suffix}")], &images);
+    for wrapped in 1..5 {
+        gzip(&format!("ones{}", ".gz".repeat(wrapped)));
     }
     assert_eq!(import(&bench, &file(&bench, "ones.gz.gz.gz.gz.gz")).unwrap_err().kind(), ErrorKind::Limit);
     let left = fs::read_dir(bench.dir.path().join("small/tmp")).unwrap().count();
@@ -178,8 +178,7 @@ fn a_cancelled_import_ends_and_stops_reading() {
 fn a_file_that_changes_while_it_is_unpacked_is_refused() {
     let bench = Bench::new();
     let images = bench.dir.path().join("images");
-    let noise: Vec<u8> = (0..30 << 20).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 21) as u8).collect();
-    fs::write(bench.path("disk"), &noise).unwrap();
+    fs::write(bench.path("disk"), noise(3, 24 << 20)).unwrap();
     run("gzip", &["-1", "disk"], &images);
     let path = bench.path("disk.gz");
     let size = fs::metadata(&path).unwrap().len();

@@ -273,7 +273,8 @@ impl Verifying {
     fn end(&mut self) -> Result<()> {
         self.ended = true;
         if let Some(length) = self.expected.length.filter(|length| *length != self.read) {
-            let message = format!("{} unpacks to {} bytes instead of {length}", self.label, self.read);
+            let more = if self.read > length { " or more" } else { "" };
+            let message = format!("{} unpacks to {} bytes{more} instead of {length}", self.label, self.read);
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
         let (Some(expected), Some(hasher)) = (self.expected.digest, self.hasher.take()) else {
@@ -298,6 +299,9 @@ impl Read for Verifying {
             self.end()?;
         }
         self.read += read as u64;
+        if self.expected.length.is_some_and(|length| self.read > length) {
+            self.end()?;
+        }
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&buffer[..read]);
         }

@@ -176,6 +176,7 @@ impl Store {
         request: &ImportRequest,
         progress: &Progress,
     ) -> Result<Filled> {
+        progress.set_phase("opening");
         let mut leaves = BTreeMap::new();
         let raw = request.reading.format.as_deref() == Some("raw");
         let hashers = self.resume(&streamed, work, raw, &mut leaves, progress)?;
@@ -191,7 +192,7 @@ impl Store {
         };
         let (incoming, arrival) = Incoming::start(beginning, progress)?;
         let mut arriving = match (begun, &streamed.remote) {
-            (1.., Some(blob)) => go_on(&streamed, blob, Box::new(incoming))?,
+            (1.., Some(blob)) => go_on(&streamed, blob, raw, Box::new(incoming))?,
             _ => unwrap_stream(
                 Box::new(incoming),
                 streamed.label,
@@ -436,10 +437,18 @@ struct Stream<'a> {
 }
 
 /// An object of which an earlier attempt has read the beginning: nothing comes off it, or that would not have been possible.
-fn go_on(streamed: &Streamed<'_>, blob: &Arc<dyn Blob>, reader: Box<dyn Read + Send>) -> Result<Arriving> {
-    let mut head = vec![0; streamed.size.unwrap_or(0).min(HEAD) as usize];
-    let read = blob.read(0, &mut head)?;
-    head.truncate(read);
+fn go_on(
+    streamed: &Streamed<'_>,
+    blob: &Arc<dyn Blob>,
+    raw: bool,
+    reader: Box<dyn Read + Send>,
+) -> Result<Arriving> {
+    let mut head = Vec::new();
+    if !raw {
+        head.resize(streamed.size.unwrap_or(0).min(HEAD) as usize, 0);
+        let read = blob.read(0, &mut head)?;
+        head.truncate(read);
+    }
     Ok(Arriving {
         label: streamed.label.to_owned(),
         reader,

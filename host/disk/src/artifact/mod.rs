@@ -5,6 +5,7 @@
 //! arrive.
 
 mod choose;
+mod pack;
 mod plan;
 mod publish;
 
@@ -20,6 +21,7 @@ use witvirt_core::Digest;
 use witvirt_core::artifact::{Descriptor, Manifest};
 
 pub use choose::{choose, interpret};
+pub use pack::{pack, packed_document};
 pub use plan::{check_plan, disk_of};
 pub use publish::{check_documents, check_manifest, check_packings};
 

@@ -53,6 +53,12 @@ impl Leaves {
         self.known.insert(start / CHUNK, digest);
     }
 
+    /// The chunks that are not all zeros: first byte and digest, ascending.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (u64, &[u8; 32])> {
+        let stored = self.known.iter().filter(|(_, leaf)| **leaf != *ZERO_CHUNK);
+        stored.map(|(index, leaf)| (index * CHUNK, leaf))
+    }
+
     /// The digest of the disk.
     pub(crate) fn digest(&self) -> Digest {
         let mut root = Sha256::new_with_prefix(TAG);

@@ -33,6 +33,10 @@ pub struct ImageRecord {
     /// Which member of an archive it was, as it was named there: hostile text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<String>,
+    /// Bytes whose blocks it shares with other images that have equal chunks, when it was imported; absent where the
+    /// store's filesystem cannot share blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<u64>,
     /// The stored file as it was sealed.
     pub seal: Seal,
 }

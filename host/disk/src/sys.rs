@@ -26,6 +26,52 @@ pub(crate) fn clone_range(
     }
 }
 
+/// Makes `length` bytes of `target` at `target_offset` share the blocks of `source` at `source_offset`, if they are equal
+/// (ioctl_fideduperange(2)). Whether all of them do now.
+pub(crate) fn dedupe_range(
+    source: &File,
+    source_offset: u64,
+    length: u64,
+    target: &File,
+    target_offset: u64,
+) -> io::Result<bool> {
+    /// `struct file_dedupe_range` of linux/fs.h with one `struct file_dedupe_range_info`.
+    #[repr(C)]
+    struct Range {
+        src_offset: u64,
+        src_length: u64,
+        dest_count: u16,
+        reserved1: u16,
+        reserved2: u32,
+        dest_fd: i64,
+        dest_offset: u64,
+        bytes_deduped: u64,
+        status: i32,
+        reserved: u32,
+    }
+    /// `_IOWR(0x94, 54, struct file_dedupe_range)`, whose 24 bytes do not count the infos.
+    const FIDEDUPERANGE: u32 = 0xc018_9436;
+    let mut range = Range {
+        src_offset: source_offset,
+        src_length: length,
+        dest_count: 1,
+        reserved1: 0,
+        reserved2: 0,
+        dest_fd: i64::from(target.as_raw_fd()),
+        dest_offset: target_offset,
+        bytes_deduped: 0,
+        status: 0,
+        reserved: 0,
+    };
+    // SAFETY: both descriptors are open, and `range` has the layout of the kernel's struct with room for one info, which is
+    // what `dest_count` says; the call writes into it only.
+    match unsafe { libc::ioctl(source.as_raw_fd(), FIDEDUPERANGE as _, &mut range) } {
+        0 if range.status < 0 => Err(io::Error::from_raw_os_error(-range.status)),
+        0 => Ok(range.status == 0 && range.bytes_deduped == length),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Starts writing dirty pages of a range to the disk, without waiting (sync_file_range(2)). A hint: errors show up in the
 /// fsync that has to follow anyway.
 pub(crate) fn start_writeback(file: &File, offset: u64, length: u64) {

@@ -243,7 +243,7 @@ impl Store {
     }
 
     /// Of the images and of those in quarantine.
-    fn digests(&self) -> Result<Vec<Digest>> {
+    pub(super) fn digests(&self) -> Result<Vec<Digest>> {
         let mut names = dirs::entries(&self.images)?;
         names.extend(dirs::entries(&self.quarantined)?);
         names.sort();

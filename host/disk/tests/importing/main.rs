@@ -10,4 +10,5 @@ mod formats;
 mod memory;
 mod remote;
 mod resume;
+mod sharing;
 mod transports;

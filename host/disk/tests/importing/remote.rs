@@ -144,3 +144,47 @@ fn checksums_of_every_kind_pass() {
     .collect();
     assert_eq!(import(&bench, &wanted).unwrap().record.virtual_size, 512);
 }
+
+/// Most bytes that unlinked files of a directory have taken, while `work` went on.
+fn peak_of_scratch<T>(dir: &std::path::Path, work: impl FnOnce() -> T + Send) -> (T, u64)
+where
+    T: Send,
+{
+    use std::os::unix::fs::MetadataExt;
+    let taken = || {
+        let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| {
+            let link = entry.ok()?.path();
+            let name = fs::read_link(&link).ok()?;
+            let ours = name.starts_with(dir) && name.to_string_lossy().ends_with("scratch (deleted)");
+            ours.then(|| fs::metadata(&link).map_or(0, |metadata| metadata.blocks() * 512))
+        });
+        open.max().unwrap_or(0)
+    };
+    std::thread::scope(|scope| {
+        let working = scope.spawn(work);
+        let mut peak = 0;
+        while !working.is_finished() {
+            peak = peak.max(taken());
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        (working.join().unwrap(), peak)
+    })
+}
+
+/// What arrives is kept only as long as it is needed: no image is copied to be read.
+#[test]
+fn a_stream_needs_a_window_of_the_disk_only() {
+    if !qemu_img() {
+        return;
+    }
+    let bench = Bench::new();
+    let raw = noise(17, 96 << 20);
+    let image = qcow2(&bench, &raw, &[]);
+    fs::remove_file(bench.path("disk.raw")).unwrap();
+    let blob = Arc::new(FakeBlob::without_ranges(image));
+    let wanted = request(&blob);
+    let (record, peak) = peak_of_scratch(bench.dir.path(), || import(&bench, &wanted).unwrap().record);
+    assert_eq!(record.digest, digest_of(&raw));
+    println!("at most {} MiB were kept", peak >> 20);
+    assert!(peak > 0 && peak < 48 << 20, "{} MiB", peak >> 20);
+}

@@ -1,6 +1,7 @@
 //! Importing an image: from wherever it comes, in one pass, into a directory that appears in the store when it is complete.
 
 mod artifact;
+mod dedupe;
 mod directory;
 mod journal;
 mod mapped;
@@ -73,14 +74,24 @@ impl Store {
         progress: &Progress,
     ) -> Result<Imported> {
         let Filled { leaves, size, source, chain, facts, wrappings } = filled;
-        progress.set_phase("flushing");
         let file = &work.file;
+        let digest = leaves.digest();
+        let known = self.inspect(&digest.hex()).is_ok_and(|image| image.state == ImageState::Ready);
+        let shared = match known {
+            true => None,
+            false => {
+                progress.set_phase("looking for what other images have too");
+                dedupe::write_leaves(&work.dir, &leaves)?;
+                self.dedupe(&work.scratch()?, file, &leaves, progress)?
+            }
+        };
+        progress.set_phase("flushing");
         file.sync_all().doing(|| "flush the imported image".into())?;
         rustix::fs::fchmod(file, Mode::from_raw_mode(0o400))
             .doing(|| "make the imported image read only".into())?;
         let record = ImageRecord {
             schema: 1,
-            digest: leaves.digest(),
+            digest,
             virtual_size: size,
             allocated: allocated(file)?,
             created: now(),
@@ -89,6 +100,7 @@ impl Store {
             facts,
             transport: wrappings.transports,
             member: wrappings.member,
+            shared,
             seal: Seal::of(file)?,
         };
         self.write_record(&work.dir, &record)?;

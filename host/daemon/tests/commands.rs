@@ -290,7 +290,7 @@ fn every_command_has_examples_in_its_help() {
             .map(|name| vec![name])
             .collect();
     for (group, names) in [
-        ("image", "import ls inspect rm convert check"),
+        ("image", "import ls inspect rm convert verify gc check"),
         ("domain", "convert explain"),
         ("plugin", "ls inspect reload"),
         ("host", "info check"),

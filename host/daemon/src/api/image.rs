@@ -1,7 +1,9 @@
 //! Images.
 
 use serde::{Deserialize, Serialize};
-use witvirt_core::{Digest, Name};
+use witvirt_core::{ByteSize, Digest, Name};
+
+use crate::config::Span;
 
 /// An image of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -11,7 +13,7 @@ pub struct Image {
     pub digest: Digest,
     /// Its names.
     pub names: Vec<Name>,
-    /// "ready", "altered" or "broken".
+    /// "ready", "altered", "quarantined" or "broken".
     pub state: String,
     /// Why it is not ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,4 +100,36 @@ pub struct CheckFinding {
     /// Byte of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
+}
+
+/// Which images to remove; machines' images are never among them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CollectRequest {
+    /// Only those that were not used for so long ("30d").
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unused_for: Option<Span>,
+    /// Only as many as it takes to have so many bytes free where the images are, least recently used first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_free: Option<ByteSize>,
+    /// Images that have a name, too.
+    #[serde(default)]
+    pub all: bool,
+    /// Only say what would be removed.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// An image that was removed, or would be.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct CollectedImage {
+    /// Digest of what a guest saw.
+    pub digest: Digest,
+    /// The names that it had.
+    pub names: Vec<Name>,
+    /// Bytes on the host.
+    pub allocated: u64,
+    /// When it was used last, or imported: seconds since 1970.
+    pub last_used: u64,
 }

@@ -404,6 +404,34 @@ pub enum ImageCommand {
         #[arg(long)]
         no_sync: bool,
     },
+    /// Hash images of the store again; one that was altered on disk is put into quarantine
+    #[command(after_help = "Examples:\n  witvirt image verify debian-12\n  witvirt image verify --all")]
+    Verify {
+        /// Names or digests
+        #[arg(required_unless_present = "all")]
+        images: Vec<String>,
+        /// Every image of the store
+        #[arg(long, conflicts_with = "images")]
+        all: bool,
+    },
+    /// Remove images that no machine uses; those with a name only with --all
+    #[command(
+        after_help = "Examples:\n  witvirt image gc --dry-run\n  witvirt image gc --all --unused-for 30d\n  witvirt image gc --all --keep-free 20GiB"
+    )]
+    Gc {
+        /// Only images that were not used for so long
+        #[arg(long, value_name = "TIME")]
+        unused_for: Option<Span>,
+        /// Only as many as it takes to have so much free, least recently used first
+        #[arg(long, value_name = "SIZE")]
+        keep_free: Option<ByteSize>,
+        /// Images that have a name, too
+        #[arg(long)]
+        all: bool,
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Look for inconsistencies in an image file, or hash an image of the store again
     #[command(after_help = "Examples:\n  witvirt image check disk.qcow2\n  witvirt image check debian-12")]
     Check {

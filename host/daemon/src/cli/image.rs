@@ -13,8 +13,9 @@ use super::args::ImageCommand;
 use super::local;
 use super::output::{self, Paint, Table};
 use super::progress::Bar;
+use super::upkeep;
 use crate::api::Empty;
-use crate::api::image::{CheckReport, Image, ImportReply, ImportRequest};
+use crate::api::image::{CheckReport, CollectRequest, Image, ImportReply, ImportRequest};
 use crate::client::{Client, encode};
 
 pub(super) async fn image(context: &Context, command: ImageCommand) -> anyhow::Result<ExitCode> {
@@ -64,6 +65,10 @@ pub(super) async fn image(context: &Context, command: ImageCommand) -> anyhow::R
             } else {
                 output::print(&format!("{}: {}\n", target.display(), ByteSize(converted.size)))?;
             }
+        }
+        ImageCommand::Verify { images, all } => return upkeep::verify(context, images, all).await,
+        ImageCommand::Gc { unused_for, keep_free, all, dry_run } => {
+            upkeep::collect(context, CollectRequest { unused_for, keep_free, all, dry_run }).await?
         }
         ImageCommand::Check { image, format } => return check(context, &image, format).await,
     }

@@ -14,6 +14,7 @@ mod run;
 mod serve;
 mod system;
 mod terminal;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -70,6 +70,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let path = config.api.socket.clone();
     let service = Service::open(config).await?;
     let reloading = tokio::spawn(reload_on_hangup(Arc::clone(&service), signal(SignalKind::hangup())?));
+    let collecting = tokio::spawn(Arc::clone(&service).keep_collecting());
     tracing::info!(
         socket = %path.display(),
         plugins = service.plugins().list().len(),
@@ -89,6 +90,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     server::serve(socket, Arc::clone(&service), ended).await;
     reloading.abort();
+    collecting.abort();
+    let _ = collecting.await;
     let _ = reloading.await;
     match Arc::into_inner(service) {
         Some(service) => service.close().await,

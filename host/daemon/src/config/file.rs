@@ -142,6 +142,20 @@ pub struct StoreTable {
     pub directory: Option<PathBuf>,
     /// Directories whose files machines and imports may name (disks, kernels, firmware). Default: none.
     pub allowed_directories: Vec<PathBuf>,
+    /// Which images that no machine uses are removed, once an hour. Default: none.
+    pub collect: Option<CollectTable>,
+}
+
+/// Which unused images are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct CollectTable {
+    /// Only those that were not used for so long. Default: "30d".
+    pub unused_for: Option<Span>,
+    /// Only as many as it takes to have so much free, least recently used first. Default: all of them.
+    pub keep_free: Option<ByteSize>,
+    /// Images that have a name, too. Default: false.
+    pub all: bool,
 }
 
 /// What runs the machines.

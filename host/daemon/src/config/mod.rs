@@ -13,7 +13,7 @@ use witvirt_core::Name;
 use witvirt_core::plugin::PluginEntry;
 
 pub use directories::find_config;
-pub use file::{Accel, ConfigFile, Driver, Role};
+pub use file::{Accel, CollectTable, ConfigFile, Driver, Role};
 pub use schema::{config_schema, machine_schema};
 pub use witvirt_core::{InvalidSpan, Span};
 
@@ -41,6 +41,8 @@ pub struct Config {
     pub store_directory: PathBuf,
     /// Directories whose files users may name.
     pub allowed_directories: Vec<PathBuf>,
+    /// Which unused images are removed.
+    pub collect: Option<CollectTable>,
     /// What runs the machines.
     pub hypervisor: Hypervisor,
     /// What is kept of consoles.

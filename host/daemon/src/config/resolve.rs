@@ -48,6 +48,7 @@ pub(super) fn defaults(file: ConfigFile, base: &Path) -> Config {
             .iter()
             .map(|path| normal(&base.join(path)))
             .collect(),
+        collect: file.store.collect,
         hypervisor: Hypervisor {
             driver: file.hypervisor.driver,
             binary: file

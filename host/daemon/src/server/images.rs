@@ -9,7 +9,7 @@ use axum::response::Response;
 use super::peer::Peer;
 use super::reply::{Params, Payload, Reply, Segment, json, lines};
 use crate::api::Empty;
-use crate::api::image::{Image, ImportRequest};
+use crate::api::image::{CollectRequest, CollectedImage, Image, ImportRequest};
 use crate::api::machine::RemoveParams;
 use crate::service::Service;
 
@@ -44,4 +44,11 @@ pub(super) async fn import(
 
 pub(super) async fn check(State(service): Shared, Segment(name): Segment<String>) -> Response {
     lines(service.check_image(name))
+}
+
+pub(super) async fn collect(
+    State(service): Shared,
+    Payload(request): Payload<CollectRequest>,
+) -> Reply<Vec<CollectedImage>> {
+    json(service.collect_images(request).await?)
 }

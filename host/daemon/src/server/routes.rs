@@ -4,7 +4,7 @@ use super::route::{Answer, Route};
 use super::{console, host, images, machines};
 use crate::api::document::{Conversion, ConvertRequest};
 use crate::api::host::{Check, Health, HostInfo, Version};
-use crate::api::image::{CheckReport, Image, ImportReply, ImportRequest};
+use crate::api::image::{CheckReport, CollectRequest, CollectedImage, Image, ImportReply, ImportRequest};
 use crate::api::machine::{
     ConsoleParams, CreateReply, CreateRequest, EventParams, LogParams, RemoveParams, StopRequest, WaitParams,
     WaitReply,
@@ -150,6 +150,14 @@ fn images() -> Vec<Route> {
         )
         .body::<ImportRequest>()
         .lines::<Progress<ImportReply>>(),
+        Route::post(
+            "/v1/images/collect",
+            "collectImages",
+            "Remove images that no machine uses, by age and free space.",
+            images::collect,
+        )
+        .body::<CollectRequest>()
+        .json::<Vec<CollectedImage>>(),
         Route::get("/v1/images/{name}", "inspectImage", "One image, by name or digest.", images::inspect)
             .json::<Image>(),
         Route::delete(

@@ -70,7 +70,7 @@ impl Service {
     }
 
     /// The image that a machine's disk was made over, or will be: a name may mean another image by now. Blocks.
-    fn image_below(&self, machine: &Name, disk: &Disk) -> Option<Digest> {
+    pub(super) fn image_below(&self, machine: &Name, disk: &Disk) -> Option<Digest> {
         let store = &self.resources().store;
         let overlays = self.config().state_directory.join("machines").join(machine.as_str()).join("overlays");
         let made = Dir::open_ambient_dir(overlays, cap_std::ambient_authority())

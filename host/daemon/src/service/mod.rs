@@ -9,6 +9,7 @@ mod machines;
 pub mod pipeline;
 mod plugins;
 mod resources;
+mod upkeep;
 
 use std::sync::{Arc, PoisonError, RwLock};
 

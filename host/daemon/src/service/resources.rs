@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use witvirt_core::Name;
-use witvirt_core::spec::Disk;
-use witvirt_disk::{Access, AllowedDirs, DiskHandle, Progress, Store};
+use witvirt_core::spec::{Disk, DiskSource};
+use witvirt_disk::{Access, AllowedDirs, DiskHandle, ErrorKind, Progress, Store};
 use witvirt_hypervisor::Block;
 use witvirt_machine::{ResourceError, Resources};
 
@@ -29,12 +29,49 @@ impl StoreResources {
     }
 }
 
+impl StoreResources {
+    /// Fetches the image below a disk again when it was altered and set aside; otherwise the machine cannot start for the
+    /// reason it had.
+    fn restore_below(
+        &self,
+        overlays: &Dir,
+        disk: &Disk,
+        altered: witvirt_disk::Error,
+    ) -> Result<(), witvirt_disk::Error> {
+        let below = match (self.store.image_of(overlays, &disk.name)?, &disk.source) {
+            (Some(digest), _) => Some(digest),
+            (None, Some(DiskSource::Image(named))) => Some(self.store.resolve(named)?),
+            _ => None,
+        };
+        let Some(digest) = below else { return Err(altered) };
+        if self.store.quarantined(&digest)?.is_none() {
+            return Err(altered);
+        }
+        tracing::warn!(image = %digest, "altered on disk and set aside; importing it again from its source");
+        // Whoever imported it could read the file, which may lie outside the directories that others may name; and nothing
+        // but the same content is accepted.
+        let anywhere = AllowedDirs::new(["/"])?;
+        let access = Access { allowed: &anywhere, ..self.access() };
+        self.store
+            .restore(access, &digest, &Progress::new())
+            .map(drop)
+            .map_err(|error| error.during(format!("{altered}; importing it again")))
+    }
+}
+
 impl Resources for StoreResources {
     fn block(&self, _: &Name, overlays: &Dir, disk: &Disk) -> Result<Option<Block>, ResourceError> {
         let Some(source) = &disk.source else { return Ok(None) };
         let progress = Progress::new();
-        let handle =
-            self.store.attach(self.access(), overlays, &disk.name, source, disk.read_only, &progress)?;
+        let attach =
+            || self.store.attach(self.access(), overlays, &disk.name, source, disk.read_only, &progress);
+        let handle = match attach() {
+            Err(error) if error.kind() == ErrorKind::Changed => {
+                self.restore_below(overlays, disk, error)?;
+                attach()?
+            }
+            handle => handle?,
+        };
         Ok(Some(match handle {
             DiskHandle::Raw { file, read_only } => Block::Raw { file, read_only },
             DiskHandle::Overlay { file, base } => {

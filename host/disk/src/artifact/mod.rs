@@ -55,7 +55,8 @@ fn descriptor(described: DescribedBlob) -> Result<Descriptor> {
         described.digest.starts_with("sha256:").then(|| described.digest.parse().ok()).flatten();
     let digest = digest.ok_or_else(|| {
         let digest = described.digest.chars().take(80).collect::<String>();
-        let message = format!("the manifest names the digest \"{}\", only sha256 is read", digest.escape_debug());
+        let message =
+            format!("the manifest names the digest \"{}\", only sha256 is read", digest.escape_debug());
         Error::new(ErrorKind::Unsupported, message)
     })?;
     Ok(Descriptor { digest, size: described.size })

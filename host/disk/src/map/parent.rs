@@ -102,16 +102,18 @@ fn is_image(plugin: &dyn Format, candidate: &Located, format: &str, identity: &s
     facts.is_ok_and(|facts| fact(&facts, "id") == Some(identity))
 }
 
-/// Compares the identity that an image expects of its parent with the one that the parent has.
+/// Compares the identities that an image expects of its parent ("parent-id", and "parent-id-2" where a format has two) with the
+/// one that the parent has.
 ///
 /// # Errors
 /// `Corrupt` when the parent is another image, or was changed after the child was made over it.
 pub(super) fn check_identity(child: &mut Opened, parent: &mut Opened) -> Result<()> {
     let facts = child.image.facts()?;
     let Some(expected) = fact(&facts, "parent-id") else { return Ok(()) };
-    let facts = parent.image.facts()?;
-    let actual = fact(&facts, "id").unwrap_or("none");
-    if actual == expected {
+    let other = fact(&facts, "parent-id-2");
+    let parent_facts = parent.image.facts()?;
+    let actual = fact(&parent_facts, "id").unwrap_or("none");
+    if actual == expected || Some(actual) == other {
         return Ok(());
     }
     let message = format!(

@@ -1,0 +1,83 @@
+//! Keeping the store in order through the command line.
+
+mod support;
+
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::PathBuf;
+
+use support::{Site, plugin};
+
+/// A site with the plugins that images and overlays take; `None` where they are not built.
+fn site(more: &str) -> Option<Site> {
+    let blocks: Option<Vec<String>> = ["format-qcow2", "format-raw"]
+        .iter()
+        .map(|name| {
+            let file = plugin(name)?;
+            Some(format!(
+                "[[plugin]]\nname = \"{name}\"\nkind = \"disk-format\"\nfile = \"{}\"",
+                file.display()
+            ))
+        })
+        .collect();
+    Some(Site::new(&format!("{more}\n{}", blocks?.join("\n"))))
+}
+
+fn import(site: &Site, name: &str, byte: u8) -> String {
+    let file = site.path(name);
+    std::fs::write(&file, vec![byte; 2 << 20]).unwrap();
+    let reply = site.json(&["image", "import", file.to_str().unwrap(), "--format", "raw", "--name", name]);
+    reply["image"]["digest"].as_str().unwrap().to_owned()
+}
+
+fn alter(site: &Site, digest: &str) {
+    let disk: PathBuf =
+        site.path("state/images/images").join(digest.trim_start_matches("sha256:")).join("disk.raw");
+    std::fs::set_permissions(&disk, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&disk).unwrap().write_all_at(b"altered", 9999).unwrap();
+}
+
+#[test]
+fn an_altered_image_fails_verification_and_is_fetched_again_before_a_machine_starts_from_it() {
+    let Some(site) = site("") else { return };
+    let _daemon = site.daemon();
+    let digest = import(&site, "base", 1);
+    import(&site, "other", 2);
+    site.run(&["image", "verify", "--all"]);
+    alter(&site, &digest);
+    let (code, _) = site.fail(&["image", "verify", "--all"]);
+    assert_eq!(code, 1);
+    let image = site.json(&["image", "inspect", "base"]);
+    assert_eq!(image["state"], "quarantined");
+
+    let machine = site.machine("web", "[[disks]]\nname = \"root\"\nsource = { image = \"base\" }");
+    site.run(&["create", &machine, "--start"]);
+    assert_eq!(site.json(&["image", "inspect", "base"])["state"], "ready");
+    site.run(&["stop", "web"]);
+
+    // Now the source is gone as well: the machine does not start from what nobody vouches for.
+    alter(&site, &digest);
+    std::fs::remove_file(site.path("base")).unwrap();
+    let (code, error) = site.fail(&["start", "web"]);
+    assert!(code != 0 && error.contains("altered"), "{error}");
+}
+
+#[test]
+fn unused_images_are_removed_and_those_of_machines_never() {
+    let Some(site) = site("") else { return };
+    let _daemon = site.daemon();
+    import(&site, "base", 1);
+    import(&site, "spare", 2);
+    let machine = site.machine("web", "[[disks]]\nname = \"root\"\nsource = { image = \"base\" }");
+    site.run(&["create", &machine]);
+    assert_eq!(site.json(&["image", "gc"]).as_array().unwrap().len(), 0, "both have names");
+    assert_eq!(site.json(&["image", "gc", "--all", "--unused-for", "1h"]).as_array().unwrap().len(), 0);
+    let would = site.json(&["image", "gc", "--all", "--dry-run"]);
+    assert_eq!(would[0]["names"][0], "spare");
+    let gone = site.json(&["image", "gc", "--all"]);
+    assert_eq!((gone.as_array().unwrap().len(), &gone[0]["names"][0]), (1, &"spare".into()));
+    let left = site.json(&["image", "ls"]);
+    assert_eq!((left.as_array().unwrap().len(), &left[0]["names"][0]), (1, &"base".into()));
+    site.run(&["rm", "web"]);
+    site.run(&["image", "gc", "--all"]);
+    assert_eq!(site.json(&["image", "ls"]).as_array().unwrap().len(), 0);
+}

@@ -1,0 +1,148 @@
+//! The process that imports one case: it does what a daemon does, then says what came of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use witvirt_core::artifact::Manifest;
+use witvirt_core::format::Formats;
+use witvirt_disk::artifact::{choose, interpret};
+use witvirt_disk::{
+    Access, AllowedDirs, Error, ErrorKind, ImportRequest, ImportSource, Limits, Progress, Store,
+    StoreOptions, Upload,
+};
+
+use crate::meddle::{Meddled, Meddling};
+use crate::plugins::{self, Installed};
+
+/// What to do, as JSON in the first argument after "import".
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// The allowed directory with the files.
+    pub directory: PathBuf,
+    /// The store.
+    pub store: PathBuf,
+    /// Where compiled plugins are kept.
+    pub cache: PathBuf,
+    /// "file", "directory", "upload" or "manifest".
+    pub how: String,
+    /// Name of the file or directory.
+    pub name: String,
+    /// The stated format.
+    pub format: Option<String>,
+    /// What happens meanwhile.
+    pub meddling: Option<Meddling>,
+}
+
+/// What came of it, as JSON on standard output.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Seconds that the import took, loading the plugins not included.
+    pub seconds: f64,
+    /// Resident memory with the plugins loaded, in bytes.
+    pub idle: u64,
+    /// The most that the import had resident, in bytes.
+    pub peak: u64,
+    /// The digest in the store, or the failure.
+    pub result: std::result::Result<String, Failure>,
+}
+
+/// An import that was refused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failure {
+    /// [`ErrorKind`], as Debug prints it.
+    pub kind: String,
+    /// The error and its sources.
+    pub message: String,
+}
+
+/// Carries out an order and prints the outcome.
+///
+/// # Errors
+/// When the test itself is broken: plugins that cannot be loaded, a store that cannot be opened.
+pub fn main(order: &str) -> Result<()> {
+    let order: Order = serde_json::from_str(order)?;
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("debug").init();
+    let installed = plugins::load(&order.cache, &std::env::current_exe()?)?;
+    let store = Store::open(&order.store, StoreOptions::default())?;
+    let allowed = AllowedDirs::new([&order.directory])?;
+    // From here on the peak counts anew.
+    fs::write("/proc/self/clear_refs", "5").context("cannot reset the peak of resident memory")?;
+    let idle = status("VmRSS:")?;
+    let start = Instant::now();
+    let result = import(&order, &installed, &store, &allowed);
+    let seconds = start.elapsed().as_secs_f64();
+    let failure = |error: Error| Failure { kind: format!("{:?}", error.kind()), message: full(&error) };
+    let outcome = Outcome { seconds, idle, peak: status("VmHWM:")?, result: result.map_err(failure) };
+    println!("{}", serde_json::to_string(&outcome)?);
+    Ok(())
+}
+
+fn import(
+    order: &Order,
+    installed: &Installed,
+    store: &Store,
+    allowed: &AllowedDirs,
+) -> witvirt_disk::Result<String> {
+    let path = order.directory.join(&order.name);
+    if order.how == "manifest" {
+        return read_manifest(installed, &path);
+    }
+    let meddled;
+    let formats: &dyn Formats = match &order.meddling {
+        None => installed,
+        Some(meddling) => {
+            meddled = Meddled::new(installed.all(), meddling.clone(), &order.directory);
+            &meddled
+        }
+    };
+    let source = match order.how.as_str() {
+        "file" => ImportSource::File(path),
+        "directory" => ImportSource::Directory(path),
+        _ => {
+            let file = fs::File::open(path).map_err(|error| Error::io("open the upload", error))?;
+            ImportSource::Upload(Upload::new(&order.name, None, file))
+        }
+    };
+    let mut request = ImportRequest::of(source);
+    request.reading.format = order.format.clone();
+    let access = Access { formats, allowed, references: allowed };
+    let imported = store.import(access, &request, &Progress::new())?;
+    Ok(imported.record.digest.hex())
+}
+
+/// As far as a manifest gets before anything is fetched; blobs are files beside it, by the hex of their digest.
+fn read_manifest(installed: &Installed, path: &Path) -> witvirt_disk::Result<String> {
+    let text = fs::read_to_string(path).map_err(|error| Error::io("read the manifest", error))?;
+    let media_type = "application/vnd.oci.image.manifest.v1+json".to_owned();
+    let manifest = Manifest { media_type, text };
+    let (plugin, layout) = choose(installed, &manifest, None)?;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut fetch = |blob: &witvirt_core::artifact::Descriptor| {
+        fs::read(directory.join(blob.digest.hex())).map_err(|error| Error::io("fetch a blob", error))
+    };
+    let limits = Limits::default();
+    let plan = interpret(plugin.as_ref(), &layout, &manifest, None, &mut fetch, &limits)?;
+    let disks: Vec<&str> = plan.disks.iter().map(|disk| disk.name.as_str()).collect();
+    Err(Error::new(ErrorKind::Unavailable, format!("the plan has the disks {disks:?}")))
+}
+
+/// An error and its sources in one line.
+fn full(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// A line of this process' status, in bytes.
+fn status(line: &str) -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let value = status.lines().find_map(|found| found.strip_prefix(line)).context("no such line")?;
+    Ok(value.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+}

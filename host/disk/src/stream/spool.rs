@@ -109,6 +109,8 @@ struct State {
     tail: Vec<u8>,
     ended: bool,
     failed: Option<(ErrorKind, String)>,
+    /// Whether bytes were wanted that are gone.
+    twice: bool,
     /// Whether the rest is only passed on to be hashed.
     draining: bool,
     stop: bool,
@@ -146,6 +148,11 @@ impl Spool {
         let thread = std::thread::Builder::new().name("spool".into());
         thread.spawn(move || feeder.feed(reader)).map_err(|error| Error::io("start a thread", error))?;
         Ok((Arc::clone(&spool), Feeding(spool)))
+    }
+
+    /// Whether somebody wanted bytes that had been let go.
+    pub(crate) fn was_read_twice(&self) -> bool {
+        self.lock().twice
     }
 
     /// Whether its bytes can be had at random.
@@ -324,6 +331,7 @@ impl Spool {
                 return Ok(false);
             }
             if gone {
+                state.twice = true;
                 let message = format!(
                     "the image in {} uses its bytes from {start} to {end} twice, which a stream gives only once: store it \
                      in a file and import that",
@@ -366,8 +374,12 @@ impl Spool {
 
     fn fetch(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
         let Some(remote) = &self.remote else { return Ok(0) };
-        let read = remote.blob.read(remote.base + offset, buffer)?;
+        let outcome = remote.blob.read(remote.base + offset, buffer);
         let mut state = self.lock();
+        let read = outcome.inspect_err(|error| {
+            // A plugin would tell it in its own words.
+            state.failed.get_or_insert((error.kind(), error.to_string()));
+        })?;
         if offset >= state.arrived && state.ahead.len() < MAX_AHEAD_READS {
             state.ahead.push((offset, read, Sha256::digest(&buffer[..read]).into()));
         }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use witvirt_disk::{Checksum, ErrorKind, Progress};
+use witvirt_disk::{Checksum, ErrorKind, ImportRequest, ImportSource, Progress, Upload};
 
 use crate::fake::{FakeBlob, request};
 use crate::formats::{Bench, Installed, Scripted, Told, content, noise, qemu_img, run};
@@ -120,8 +120,13 @@ fn bytes_that_are_used_twice() {
         wanted.reading.format = Some("twice".into());
         assert_eq!(import_once(&bench, &wanted).digest, expected, "{:?}", wanted.source);
     }
-    let stream = Arc::new(FakeBlob::without_ranges(image));
-    let mut wanted = request(&stream);
+    // One that has to be downloaded a second time.
+    let plain = Arc::new(FakeBlob::without_ranges(image.clone()));
+    let mut wanted = request(&plain);
+    wanted.reading.format = Some("twice".into());
+    assert_eq!(import_once(&bench, &wanted).digest, expected);
+    let reader = std::io::Cursor::new(image);
+    let mut wanted = ImportRequest::of(ImportSource::Upload(Upload::new("standard input", None, reader)));
     wanted.reading.format = Some("twice".into());
     let error = import(&bench, &wanted).unwrap_err();
     assert!(error.kind() == ErrorKind::Unsupported && error.to_string().contains("twice"), "{error}");

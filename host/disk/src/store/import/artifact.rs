@@ -99,7 +99,7 @@ impl Store {
             member: piece.member.as_deref(),
             unpacked: Unpacked { length: piece.length, digest: piece.digest },
             work: None,
-            frees: true,
+            again: false,
         }
     }
 
@@ -159,9 +159,10 @@ impl Store {
         std::thread::scope(|scope| {
             let workers: Vec<_> =
                 (0..threads).map(|_| scope.spawn(|| writing.work_off(disk, size))).collect();
-            let joined =
-                workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| panicked("fetches")));
-            joined.fold(Ok(()), |first: Result<()>, next| first.and(next))
+            let panicked = || panicked("fetches");
+            let ends: Vec<Result<()>> =
+                workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| panicked())).collect();
+            ends.into_iter().collect::<Result<()>>()
         })?;
         let mut leaves = writing.leaves.into_inner().unwrap_or_else(PoisonError::into_inner);
         for start in ragged(disk, padded) {

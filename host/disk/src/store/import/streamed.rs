@@ -1,5 +1,6 @@
 //! Sources that arrive as a stream.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use super::work::Work;
 use super::{Filled, SECTOR};
 use crate::blob::Blob;
 use crate::content::{CHUNK, Leaves};
-use crate::copy::{Planner, RawTarget, Unit, write_raw};
+use crate::copy::{Observer, Planner, RawTarget, Unit, write_raw};
 use crate::digests::Checksum;
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::import_source::Upload;
@@ -50,8 +51,8 @@ pub(super) struct Streamed<'a> {
     pub(super) unpacked: Unpacked,
     /// What decides what comes out, for whoever resumes; `None`: it cannot be resumed.
     pub(super) work: Option<String>,
-    /// Whether what was read is freed: of what can be read again, nothing is lost by it.
-    pub(super) frees: bool,
+    /// Whether it can be opened at its beginning again.
+    pub(super) again: bool,
 }
 
 impl Store {
@@ -64,31 +65,19 @@ impl Store {
         progress: &Progress,
     ) -> Result<Imported> {
         let open = |_| Ok::<Box<dyn Read + Send>, Error>(from_the_beginning(&source));
-        let attempt = |frees| {
-            let streamed = Streamed {
-                label: source.label(),
-                open: &open,
-                size: Some(source.size()),
-                remote: None,
-                expected: request.checksums.clone(),
-                plan: Plan::new(&request.reading, source.label()),
-                member: request.reading.member.as_deref(),
-                unpacked: Unpacked::default(),
-                work: None,
-                frees,
-            };
-            self.import_streamed(access, streamed, request, &|| source.verify_unchanged(), progress)
+        let streamed = Streamed {
+            label: source.label(),
+            open: &open,
+            size: Some(source.size()),
+            remote: None,
+            expected: request.checksums.clone(),
+            plan: Plan::new(&request.reading, source.label()),
+            member: request.reading.member.as_deref(),
+            unpacked: Unpacked::default(),
+            work: None,
+            again: true,
         };
-        match attempt(true) {
-            // It uses some of its bytes twice, which is rare; then all of them are kept.
-            Err(error)
-                if error.kind() == ErrorKind::Unsupported && error.to_string().contains("uses its bytes") =>
-            {
-                progress.begin(0);
-                attempt(false)
-            }
-            outcome => outcome,
-        }
+        self.import_streamed(access, streamed, request, &|| source.verify_unchanged(), progress)
     }
 
     /// A remote object.
@@ -117,7 +106,7 @@ impl Store {
             member: request.reading.member.as_deref(),
             unpacked: Unpacked::default(),
             work,
-            frees: true,
+            again: !blob.ranges(),
         };
         self.import_streamed(access, streamed, request, &|| Ok(()), progress)
     }
@@ -144,7 +133,7 @@ impl Store {
             member: request.reading.member.as_deref(),
             unpacked: Unpacked::default(),
             work: None,
-            frees: true,
+            again: false,
         };
         self.import_streamed(access, streamed, request, &|| Ok(()), progress)
     }
@@ -162,16 +151,26 @@ impl Store {
             Some(key) => Work::resumable(self, key)?,
             None => Work::new(self)?,
         };
-        let filled = self.fill_streamed(access, streamed, &mut work, request, progress);
+        let twice = Cell::new(false);
+        let mut filled = self.fill_streamed(access, &streamed, true, &twice, &mut work, request, progress);
+        if filled.is_err() && twice.get() && streamed.again {
+            // Rare, and it costs the space of the whole image file: nothing is let go of this time.
+            progress.begin(0);
+            work.restart()?;
+            filled = self.fill_streamed(access, &streamed, false, &twice, &mut work, request, progress);
+        }
         let filled = work.keep_if_unavailable(filled)?;
         unchanged()?;
         self.finish(&work, filled, request, progress)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the parts of one import")]
     fn fill_streamed(
         &self,
         access: Access<'_>,
-        streamed: Streamed<'_>,
+        streamed: &Streamed<'_>,
+        frees: bool,
+        twice: &Cell<bool>,
         work: &mut Work,
         request: &ImportRequest,
         progress: &Progress,
@@ -179,7 +178,7 @@ impl Store {
         progress.set_phase("opening");
         let mut leaves = BTreeMap::new();
         let raw = request.reading.format.as_deref() == Some("raw");
-        let hashers = self.resume(&streamed, work, raw, &mut leaves, progress)?;
+        let hashers = self.resume(streamed, work, raw, &mut leaves, progress)?;
         let begun = hashers.bytes();
         let part = progress.part(streamed.label, streamed.size.unwrap_or(0));
         part.advance(begun);
@@ -192,7 +191,7 @@ impl Store {
         };
         let (incoming, arrival) = Incoming::start(beginning, progress)?;
         let mut arriving = match (begun, &streamed.remote) {
-            (1.., Some(blob)) => go_on(&streamed, blob, raw, Box::new(incoming))?,
+            (1.., Some(blob)) => go_on(streamed, blob, raw, Box::new(incoming))?,
             _ => unwrap_stream(
                 Box::new(incoming),
                 streamed.label,
@@ -206,13 +205,13 @@ impl Store {
         if !plain {
             work.forget()?;
         }
-        progress.set_phase(phase(&streamed, &arriving.wrappings));
+        progress.set_phase(phase(streamed, &arriving.wrappings));
         let wrappings = arriving.wrappings.clone();
-        let stream = Stream { arriving, begun, arrival: &arrival, frees: streamed.frees };
+        let stream = Stream { arriving, begun, arrival: &arrival, frees, twice };
         let mut filled = if raw {
             self.fill_raw(stream, work, leaves, progress)?
         } else {
-            self.fill_spooled(access, stream, streamed.remote, work, request, progress)?
+            self.fill_spooled(access, stream, streamed.remote.clone(), work, request, progress)?
         };
         let hashed = arrival.verify(streamed.label, &streamed.expected)?;
         filled.source.path = streamed.label.to_owned();
@@ -314,7 +313,7 @@ impl Store {
         request: &ImportRequest,
         progress: &Progress,
     ) -> Result<Filled> {
-        let Stream { arriving, begun, arrival, frees } = stream;
+        let Stream { arriving, begun, arrival, frees, twice } = stream;
         let Arriving { label, reader, size, head, base, .. } = arriving;
         let remote = remote.zip(base).map(|(blob, base)| Remote { blob, base });
         let remote = remote.filter(|_| size.is_some());
@@ -330,6 +329,7 @@ impl Store {
         };
         let (spool, _feeding) = Spool::start(spooling, progress)?;
         let outcome = self.fill_from(access, &spool, &head, arrival, work, request, progress);
+        twice.set(spool.was_read_twice());
         // A plugin tells a lost server in its own words, and the thread that failed knows better.
         outcome.map_err(|error| match error.kind() {
             ErrorKind::Cancelled => error,
@@ -361,7 +361,7 @@ impl Store {
                 journal.chunks(hashes)?;
                 arrival.checkpoint(spool.consumed_to()).map_or(Ok(()), |saved| journal.hashers(saved))
             };
-            let observer: &dyn Fn(&Unit, &[(u64, [u8; 32])]) -> Result<()> = &observe;
+            let observer: Observer<'_> = &observe;
             let target = RawTarget { file: &work.file, hash: true, bounded: true, observer: Some(observer) };
             let planner = Planner::unsurveyed(&mut chain, self.limits.max_data, &aside).without(&starts);
             let mut leaves = write_raw(planner, target, size, self.threads, &aside)?;
@@ -433,7 +433,10 @@ struct Stream<'a> {
     /// Which of its bytes comes first.
     begun: u64,
     arrival: &'a Arrival,
+    /// Whether what was consumed is let go.
     frees: bool,
+    /// Set when that turns out to be wrong.
+    twice: &'a Cell<bool>,
 }
 
 /// An object of which an earlier attempt has read the beginning: nothing comes off it, or that would not have been possible.

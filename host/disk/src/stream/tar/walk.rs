@@ -43,6 +43,9 @@ pub(crate) struct Walk<R> {
     members: u64,
 }
 
+/// What is stored of a sparse member, as offset and length, and its length with the holes.
+type SparseMap = (Vec<(u64, u64)>, u64);
+
 /// What extended headers say of the member that follows them.
 #[derive(Default)]
 struct Extended {
@@ -225,7 +228,7 @@ impl<R: Skip> Walk<R> {
     }
 
     /// The map of a pax sparse member; in version 1.0 its data begins with it, in decimal lines.
-    fn pax_ranges(&mut self, sparse: PaxSparse, stored: u64) -> Result<Option<(Vec<(u64, u64)>, u64)>> {
+    fn pax_ranges(&mut self, sparse: PaxSparse, stored: u64) -> Result<Option<SparseMap>> {
         let Some(real_size) = sparse.real_size else { return Ok(None) };
         if !sparse.map_in_data {
             return Ok(Some((sparse.ranges, real_size)));

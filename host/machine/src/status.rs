@@ -96,8 +96,6 @@ pub enum Arrival {
     Arriving,
     /// All of it is here and is being imported.
     Importing,
-    /// It is in the store; the machine reads it from there once it is started again.
-    Arrived,
     /// It is not what it was said to be.
     Failed,
 }

@@ -8,6 +8,7 @@ pub mod guest;
 pub mod host;
 pub mod terminal;
 pub mod tools;
+pub mod web;
 
 /// The root of the workspace.
 pub fn root() -> PathBuf {

@@ -26,6 +26,9 @@ pub struct CreateRequest {
     /// Whether it is started at once; when that fails, the machine stays and can be looked at.
     #[serde(default)]
     pub start: bool,
+    /// Whether it is started before its remote images are here, as far as that is possible.
+    #[serde(default)]
+    pub lazy: bool,
     /// Whether everything is checked and nothing is created.
     #[serde(default)]
     pub dry_run: bool,
@@ -46,6 +49,14 @@ pub struct CreateReply {
     /// What policies say and changed.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// How a machine is started.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct StartParams {
+    /// Whether it is started before its remote images are here, as far as that is possible.
+    pub lazy: bool,
 }
 
 /// How a machine is stopped.

@@ -74,8 +74,8 @@ pub enum Command {
     )]
     Create(CreateArgs),
     /// Start machines
-    #[command(after_help = "Examples:\n  witvirt start web-1 web-2")]
-    Start(Names),
+    #[command(after_help = "Examples:\n  witvirt start web-1 web-2\n  witvirt start --lazy web-1")]
+    Start(StartArgs),
     /// Ask guests to power off; pull the plug when they do not in time
     #[command(after_help = "Examples:\n  witvirt stop web-1\n  witvirt stop web-1 --timeout 5s")]
     Stop(StopArgs),
@@ -147,8 +147,8 @@ pub enum Command {
 }
 
 const RUN_HELP: &str = "\
-FILE is a machine (.toml, .json), a domain document (.xml), the name of an image in the store, or an image file, which is
-imported first.
+FILE is a machine (.toml, .json), a domain document (.xml), the name of an image in the store, or an image file or the URL of
+one, which is imported first; with --lazy, a machine runs from a URL while it arrives.
 
 Ctrl-] leaves the console. With a daemon the machine goes on running. Without one, `witvirt run` hosts the machine itself:
 leaving then asks the guest to power off and waits for it as `stop` does. --rm removes the machine once it has ended.
@@ -157,6 +157,7 @@ Examples:
   witvirt run machine.toml
   witvirt run domain.xml --name test --rm
   witvirt run debian-12.qcow2 --memory 2GiB --cpus 2
+  witvirt run --lazy https://images.example/debian-12.qcow2
   witvirt run debian-12 --detach";
 
 /// Places of a daemon that differ from its config's.
@@ -173,7 +174,7 @@ pub struct DaemonArgs {
 /// What is run.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// A machine, a domain document, an image file or an image's name
+    /// A machine, a domain document, an image file, an image's name or URL
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: String,
     /// The machine's name
@@ -188,6 +189,12 @@ pub struct RunArgs {
     /// Format of the image file, where it is not to be probed
     #[arg(long)]
     pub format: Option<String>,
+    /// Start before a remote image is here: fetch what the guest reads, and the rest meanwhile
+    #[arg(long)]
+    pub lazy: bool,
+    /// SHA-256 of a remote image; with --lazy it is compared once all of it is here
+    #[arg(long, value_name = "DIGEST")]
+    pub sha256: Option<Digest>,
     /// Pipeline for a document
     #[arg(long)]
     pub pipeline: Option<String>,
@@ -217,6 +224,9 @@ pub struct CreateArgs {
     /// Start it
     #[arg(long)]
     pub start: bool,
+    /// Do not wait until remote images are here: fetch what the guest reads, and the rest meanwhile
+    #[arg(long, requires = "start")]
+    pub lazy: bool,
     /// Check everything, create nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -235,6 +245,17 @@ pub struct Names {
     /// Their names
     #[arg(required = true)]
     pub names: Vec<String>,
+}
+
+/// Machines to start.
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// Their names
+    #[arg(required = true)]
+    pub names: Vec<String>,
+    /// Do not wait until remote images are here: fetch what the guest reads, and the rest meanwhile
+    #[arg(long)]
+    pub lazy: bool,
 }
 
 /// Machines to stop.

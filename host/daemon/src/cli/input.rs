@@ -23,6 +23,8 @@ pub enum Input {
     ImageFile(PathBuf),
     /// A name that may be an image's.
     Image(String),
+    /// Where an image is.
+    Remote(String),
 }
 
 /// Finds out what `file` is by its name, and by its first bytes where the name does not say.
@@ -31,6 +33,9 @@ pub enum Input {
 /// When it cannot be read, or is a machine with mistakes.
 pub fn classify(file: &str, name: Option<&Name>, pipeline: Option<&str>) -> anyhow::Result<Input> {
     let path = Path::new(file);
+    if file.starts_with("https://") || file.starts_with("http://") {
+        return Ok(Input::Remote(file.to_owned()));
+    }
     if file != "-" && !path.exists() {
         if file.contains('/')
             || extension(path).is_some_and(|ending| ["toml", "json", "xml"].contains(&ending))
@@ -87,7 +92,7 @@ pub fn document(file: &str, media_type: Option<&str>) -> anyhow::Result<ConvertR
     Ok(ConvertRequest { media_type, body, pipeline: None, name: None, to: None })
 }
 
-/// A machine with one disk over an image and a `user` network.
+/// A machine over an image, by its name or digest.
 ///
 /// # Errors
 /// When no name can be made of the image's.
@@ -102,11 +107,24 @@ pub fn machine_of_image(
         None => Name::new(image.trim_start_matches("sha256:").chars().take(40).collect::<String>())
             .context("no machine name can be made of the image's: give one with --name")?,
     };
+    machine_over(DiskSource::Image(image.to_owned()), &name, memory, cpus)
+}
+
+/// A machine with one disk and a `user` network.
+///
+/// # Errors
+/// When it cannot be expressed.
+pub fn machine_over(
+    source: DiskSource,
+    name: &Name,
+    memory: Option<ByteSize>,
+    cpus: Option<u32>,
+) -> anyhow::Result<MachineSpec> {
     let spec = json!({
         "name": name,
         "memory": memory.unwrap_or(ByteSize::gib(1)),
         "cpu": { "count": cpus.unwrap_or(1) },
-        "disks": [{ "name": "root", "source": { "image": image } }],
+        "disks": [{ "name": "root", "source": source }],
         "interfaces": [{}],
         "rng": {},
     });

@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use hyper::Method;
-use witvirt_machine::{Condition, MachineDetail, MachineEvent, MachineStatus, Timestamp};
+use witvirt_core::ByteSize;
+use witvirt_machine::{
+    Arrival, ArrivingDisk, Condition, MachineDetail, MachineEvent, MachineStatus, Timestamp,
+};
 
 use super::args::{Command, CreateArgs, LogArgs, PsArgs, StopArgs, Until, WaitArgs};
 use super::filter::TerminalFilter;
@@ -21,7 +24,8 @@ pub(super) async fn machine(context: &Context, command: Command) -> anyhow::Resu
         Command::Create(args) => create(context, &client, args).await?,
         Command::Start(args) => {
             for name in &args.names {
-                let reply: CreateReply = client.post(&path(name, "start"), &Empty {}).await?;
+                let start = format!("{}?lazy={}", path(name, "start"), args.lazy);
+                let reply: CreateReply = client.post(&start, &Empty {}).await?;
                 warn(&reply);
                 print_status(context, reply.status.as_ref())?;
             }
@@ -89,7 +93,7 @@ fn whole_seconds(span: Span) -> u64 {
 
 async fn create(context: &Context, client: &Client, args: CreateArgs) -> anyhow::Result<()> {
     let definition = input::definition(&args.file, args.name.as_ref(), args.pipeline.as_deref())?;
-    let request = CreateRequest { definition, start: args.start, dry_run: args.dry_run };
+    let request = CreateRequest { definition, start: args.start, lazy: args.lazy, dry_run: args.dry_run };
     let reply: CreateReply = client.post("/v1/machines", &request).await?;
     warn(&reply);
     if context.json() {
@@ -159,13 +163,28 @@ async fn list(context: &Context, client: &Client, args: PsArgs) -> anyhow::Resul
 fn note(machine: &MachineStatus) -> String {
     let crash =
         machine.exit.as_ref().filter(|exit| !exit.orderly).map(|exit| exit.message.lines().next_back());
-    let text = machine.reason.as_deref().or(crash.flatten()).unwrap_or_default();
+    let arrival = machine.arriving.first().map(arrival);
+    let text = machine.reason.as_deref().or(arrival.as_deref()).or(crash.flatten()).unwrap_or_default();
     let restarts = match machine.restarts {
         0 => String::new(),
         count => format!("restarted {count}x "),
     };
     let text = format!("{restarts}{text}");
     if text.chars().count() > 60 { format!("{}...", text.chars().take(57).collect::<String>()) } else { text }
+}
+
+/// How far the image of a disk is, the most important first: the table has little room.
+fn arrival(disk: &ArrivingDisk) -> String {
+    // The server's name is enough to know which one it is.
+    let server = disk.from.split_once("://").map_or(disk.from.as_str(), |(_, rest)| rest);
+    let server = server.split('/').next().unwrap_or(server);
+    let percent = disk.present.saturating_mul(100) / disk.total.max(1);
+    match (disk.state, disk.waiting) {
+        (Arrival::Failed, _) => format!("image refused: {}", disk.reason.as_deref().unwrap_or_default()),
+        (_, Some(seconds)) => format!("waiting for {server}, {seconds} s"),
+        (Arrival::Importing, None) => format!("{}: all is here, importing", disk.disk),
+        (Arrival::Arriving, None) => format!("{}: {percent} % of its image is here", disk.disk),
+    }
 }
 
 fn details(detail: &MachineDetail) -> anyhow::Result<String> {
@@ -182,6 +201,11 @@ fn details(detail: &MachineDetail) -> anyhow::Result<String> {
     optional("process", status.pid.map(|pid| pid.to_string()));
     optional("vnc", status.vnc.clone());
     optional("reason", status.reason.clone());
+    for disk in &status.arriving {
+        let here = format!("{} of {} from {}", ByteSize(disk.present), ByteSize(disk.total), disk.from);
+        let why = disk.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        optional("image", Some(format!("{}; {here}{why}", arrival(disk))));
+    }
     optional(
         "last end",
         status.exit.as_ref().map(|exit| {

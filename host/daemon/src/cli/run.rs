@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use witvirt_core::Name;
-use witvirt_core::spec::MachineSpec;
+use witvirt_core::spec::{DiskSource, MachineSpec};
 use witvirt_machine::{Condition, MachineDetail, MachineStatus};
 
 use super::args::RunArgs;
@@ -54,7 +54,7 @@ enum Host {
 
 async fn on(client: &Client, input: Input, args: &RunArgs, host: Host) -> anyhow::Result<ExitCode> {
     let definition = define(client, input, args).await?;
-    let name = create(client, definition).await?;
+    let name = create(client, definition, args.lazy).await?;
     if args.detach {
         println!("{name}");
         return Ok(ExitCode::SUCCESS);
@@ -68,8 +68,9 @@ async fn on(client: &Client, input: Input, args: &RunArgs, host: Host) -> anyhow
 async fn define(client: &Client, input: Input, args: &RunArgs) -> anyhow::Result<Definition> {
     let image = match input {
         Input::Definition(definition) => {
-            if args.memory.is_some() || args.cpus.is_some() || args.format.is_some() {
-                bail!("--memory, --cpus and --format are for images: {} says them itself", args.file);
+            let said = args.memory.is_some() || args.cpus.is_some() || args.format.is_some();
+            if said || args.sha256.is_some() {
+                bail!("--memory, --cpus, --format and --sha256 are for images: {} says them itself", args.file);
             }
             return Ok(definition);
         }
@@ -82,6 +83,12 @@ async fn define(client: &Client, input: Input, args: &RunArgs) -> anyhow::Result
                 _ => error,
             })?;
             name
+        }
+        Input::Remote(url) => {
+            let name = name_of_url(args, &url)?;
+            let source = DiskSource::Remote { url, format: args.format.clone(), sha256: args.sha256 };
+            let spec = input::machine_over(source, &name, args.memory, args.cpus)?;
+            return Ok(Definition::Spec(Box::new(spec)));
         }
         Input::ImageFile(file) => {
             let request = ImportRequest {
@@ -100,14 +107,14 @@ async fn define(client: &Client, input: Input, args: &RunArgs) -> anyhow::Result
 }
 
 /// Creates and starts it. One that exists with the same definition is started, or attached to where it runs.
-async fn create(client: &Client, definition: Definition) -> anyhow::Result<Name> {
-    let checked = CreateRequest { definition: definition.clone(), start: false, dry_run: true };
+async fn create(client: &Client, definition: Definition, lazy: bool) -> anyhow::Result<Name> {
+    let checked = CreateRequest { definition: definition.clone(), start: false, lazy, dry_run: true };
     let wanted: CreateReply = client.post("/v1/machines", &checked).await?;
     let name = wanted.spec.name.clone();
     match client.get::<MachineDetail>(&format!("/v1/machines/{name}")).await {
-        Ok(existing) => start_existing(client, &wanted.spec, existing).await?,
+        Ok(existing) => start_existing(client, &wanted.spec, existing, lazy).await?,
         Err(error) if error.kind == ErrorKind::NotFound => {
-            let request = CreateRequest { definition, start: true, dry_run: false };
+            let request = CreateRequest { definition, start: true, lazy, dry_run: false };
             let reply: CreateReply = client.post("/v1/machines", &request).await?;
             warn(&reply);
         }
@@ -120,6 +127,7 @@ async fn start_existing(
     client: &Client,
     wanted: &MachineSpec,
     existing: MachineDetail,
+    lazy: bool,
 ) -> anyhow::Result<()> {
     let name = &wanted.name;
     if existing.spec.as_ref() != Some(wanted) {
@@ -128,7 +136,7 @@ async fn start_existing(
         return Err(api::Error::new(ErrorKind::Conflict, message).hint(hint).into());
     }
     if existing.status.state.is_ended() {
-        let reply: CreateReply = client.post(&path(name.as_str(), "start"), &Empty {}).await?;
+        let reply: CreateReply = client.post(&format!("{}?lazy={lazy}", path(name.as_str(), "start")), &Empty {}).await?;
         warn(&reply);
     }
     Ok(())
@@ -267,8 +275,15 @@ async fn name_of(config: &crate::config::Config, input: &Input, args: &RunArgs) 
         Input::Definition(Definition::Spec(spec)) => Ok(spec.name.clone()),
         Input::Definition(Definition::Document(request)) => converted_name(config, request).await,
         Input::Image(name) => Ok(Name::new(name.as_str())?),
+        Input::Remote(url) => name_of_url(args, url),
         Input::ImageFile(file) => Ok(crate::service::name_of(file)?),
     }
+}
+
+/// A machine's name from the URL of its image.
+fn name_of_url(args: &RunArgs, url: &str) -> anyhow::Result<Name> {
+    let name = args.name.clone().or_else(|| crate::service::name_of_url(url));
+    name.context("no machine name can be made of the URL: give one with --name")
 }
 
 async fn converted_name(config: &crate::config::Config, request: &ConvertRequest) -> anyhow::Result<Name> {

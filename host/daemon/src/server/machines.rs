@@ -13,7 +13,7 @@ use super::peer::Peer;
 use super::reply::{Params, Payload, Reply, Segment, json, lines};
 use crate::api::Empty;
 use crate::api::machine::{
-    CreateReply, CreateRequest, EventParams, RemoveParams, StopRequest, WaitParams, WaitReply,
+    CreateReply, CreateRequest, EventParams, RemoveParams, StartParams, StopRequest, WaitParams, WaitReply,
 };
 use crate::service::Service;
 
@@ -48,8 +48,9 @@ pub(super) async fn start(
     State(service): Shared,
     Extension(peer): Extension<Peer>,
     Segment(name): Segment<Name>,
+    Params(params): Params<StartParams>,
 ) -> Reply<CreateReply> {
-    json(service.start(&name, peer.subject()).await?)
+    json(service.start(&name, params.lazy, peer.subject()).await?)
 }
 
 pub(super) async fn stop(
@@ -71,13 +72,11 @@ pub(super) async fn restart(
 }
 
 pub(super) async fn pause(State(service): Shared, Segment(name): Segment<Name>) -> Reply<MachineStatus> {
-    service.machines().pause(&name).await?;
-    json(service.machines().get(&name)?)
+    json(service.pause(&name).await?)
 }
 
 pub(super) async fn resume(State(service): Shared, Segment(name): Segment<Name>) -> Reply<MachineStatus> {
-    service.machines().resume(&name).await?;
-    json(service.machines().get(&name)?)
+    json(service.resume(&name).await?)
 }
 
 pub(super) async fn kill(State(service): Shared, Segment(name): Segment<Name>) -> Reply<MachineStatus> {

@@ -6,7 +6,7 @@ use crate::api::document::{Conversion, ConvertRequest};
 use crate::api::host::{Check, Health, HostInfo, Version};
 use crate::api::image::{CheckReport, CollectRequest, CollectedImage, Image, ImportReply, ImportRequest};
 use crate::api::machine::{
-    ConsoleParams, CreateReply, CreateRequest, EventParams, LogParams, RemoveParams, StopRequest, WaitParams,
+    ConsoleParams, CreateReply, CreateRequest, EventParams, LogParams, RemoveParams, StartParams, StopRequest, WaitParams,
     WaitReply,
 };
 use crate::api::plugin::{Plugin, Reload};
@@ -86,6 +86,7 @@ fn machines() -> Vec<Route> {
         .json::<Empty>()
         .unbounded(),
         Route::post("/v1/machines/{name}/start", "startMachine", "Start it.", machines::start)
+            .query::<StartParams>()
             .json::<CreateReply>()
             .unbounded(),
         Route::post(

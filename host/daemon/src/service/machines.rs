@@ -1,18 +1,19 @@
 //! Machines: converted, admitted, then kept by [`Machines`].
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
+use cap_std::fs::Dir;
 use tokio::sync::{MutexGuard, broadcast, mpsc};
 use witvirt_core::domain::Diagnostic;
 use witvirt_core::policy::Review;
 use witvirt_core::spec::MachineSpec;
 use witvirt_core::{ByteSize, Name};
 use witvirt_hypervisor::{Acceleration, Hypervisor, Null, Qemu, QemuOptions, User};
-use witvirt_machine::{MachineEvent, MachineStatus, Machines, MachinesOptions, Timestamp};
+use witvirt_machine::{MachineEvent, MachineStatus, Machines, MachinesOptions, State, Timestamp};
 
 use super::admission::{Admitted, admit};
 use super::resources::StoreResources;
@@ -57,30 +58,92 @@ impl Service {
         }
         let name = reply.spec.name.clone();
         reply.status = Some(self.machines.create(reply.spec.clone(), &subject).await?);
-        if request.start {
+        if request.start && request.lazy {
+            // Servers are asked first, and nobody else has to wait for that.
+            drop(turn);
+            let started = self.start(&name, true, subject).await?;
+            reply.status = started.status;
+            let new = started.warnings.into_iter().filter(|warning| !reply.warnings.contains(warning));
+            let new: Vec<_> = new.collect();
+            reply.warnings.extend(new);
+        } else if request.start {
             reply.status = Some(self.start_admitted(&name, turn).await?);
         }
         Ok(reply)
     }
 
-    /// Admits a machine once more, since the host may be fuller than when it was created, and starts it.
+    /// Admits a machine once more, since the host may be fuller than when it was created, and starts it; `lazy`: before
+    /// its remote images are here, as far as that is possible.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] by a policy, or what keeps it from starting.
-    pub async fn start(self: &Arc<Self>, name: &Name, subject: String) -> Result<CreateReply, Error> {
+    pub async fn start(
+        self: &Arc<Self>,
+        name: &Name,
+        lazy: bool,
+        subject: String,
+    ) -> Result<CreateReply, Error> {
         let detail = self.machines.inspect(name)?;
         let Some(spec) = detail.spec else {
             let reason = detail.status.reason.unwrap_or_default();
             return Err(Error::new(ErrorKind::Conflict, format!("machine {name} is broken: {reason}"))
                 .hint(format!("remove it: witvirt rm --force {name}")));
         };
+        let told = if lazy && detail.status.state.is_ended() { self.prepare(&spec).await? } else { Vec::new() };
         let turn = self.admission.lock().await;
         let mut admitted = self.admit("start", spec.clone(), &subject, false).await?;
+        admitted.warnings.extend(told);
         if admitted.spec != spec {
             admitted.warnings.push("what policies change now takes effect only for new machines".to_owned());
         }
         let status = Some(self.start_admitted(name, turn).await?);
         Ok(CreateReply { spec, status, diagnostics: Vec::new(), warnings: admitted.warnings })
+    }
+
+    /// The directory of a machine's own disks. Blocks.
+    fn overlays(&self, machine: &Name) -> Result<Dir, Error> {
+        let path = self.config().state_directory.join("machines").join(machine.as_str()).join("overlays");
+        Dir::open_ambient_dir(&path, cap_std::ambient_authority())
+            .map_err(|error| Error::caused(ErrorKind::Internal, format!("cannot open {}", path.display()), &error))
+    }
+
+    /// Makes the disks of a machine over images that are still to arrive; returns what there is to say.
+    async fn prepare(self: &Arc<Self>, spec: &MachineSpec) -> Result<Vec<String>, Error> {
+        let (service, name, disks) = (Arc::clone(self), spec.name.clone(), spec.disks.clone());
+        let prepared = blocking(move || {
+            let overlays = service.overlays(&name)?;
+            let resources = service.resources();
+            Ok::<_, Error>(resources.lazy.prepare(resources.access(), &name, &overlays, &disks)?)
+        });
+        prepared.await?
+    }
+
+    /// Stops a machine's CPUs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] while its reads wait for a server: QEMU would wait for them before it stops.
+    pub async fn pause(&self, name: &Name) -> Result<MachineStatus, Error> {
+        let status = self.machines.get(name)?;
+        if let Some(disk) = status.arriving.iter().find(|disk| disk.waiting.is_some()) {
+            let message = format!("machine {name} waits for {}, and cannot be paused until that answers", disk.from);
+            return Err(Error::new(ErrorKind::Conflict, message).hint("`witvirt kill` ends it all the same"));
+        }
+        self.machines.pause(name).await?;
+        Ok(self.machines.get(name)?)
+    }
+
+    /// Runs a machine's CPUs again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when the image below it is not what was promised.
+    pub async fn resume(&self, name: &Name) -> Result<MachineStatus, Error> {
+        let betrayed = self.resources().lazy.betrayed();
+        if let Some((_, reason)) = betrayed.into_iter().find(|(machine, _)| machine == name) {
+            return Err(Error::new(ErrorKind::Conflict, format!("machine {name} stays paused: {reason}"))
+                .hint(format!("remove it: witvirt rm --force {name}")));
+        }
+        self.machines.resume(name).await?;
+        Ok(self.machines.get(name)?)
     }
 
     /// Starts a machine. The next admission waits only until this machine counts as starting, not until it runs.
@@ -116,7 +179,7 @@ impl Service {
         if !self.machines.inspect(name)?.status.state.is_ended() {
             self.machines.stop(name, timeout).await?;
         }
-        let reply = self.start(name, subject).await?;
+        let reply = self.start(name, false, subject).await?;
         reply.status.ok_or_else(|| Error::new(ErrorKind::Internal, format!("machine {name} has no status")))
     }
 
@@ -198,6 +261,27 @@ impl Service {
     /// Lets go of the machines, which run on; waits for launches under way. The last owner's call.
     pub async fn close(self) {
         self.machines.close().await;
+    }
+}
+
+/// How often images that have arrived are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Pauses machines that run from an image that is not what was promised.
+pub(super) async fn pause_betrayed(service: Weak<Service>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(service) = service.upgrade() else { return };
+        for (name, reason) in service.resources().lazy.betrayed() {
+            let running = service.machines.get(&name).is_ok_and(|status| status.state == State::Running);
+            if !running {
+                continue;
+            }
+            tracing::error!(machine = %name, reason, "paused: the image it runs from is not what was promised");
+            if let Err(error) = service.machines.pause(&name).await {
+                tracing::warn!(machine = %name, %error, "not paused");
+            }
+        }
     }
 }
 

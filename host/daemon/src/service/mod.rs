@@ -5,6 +5,7 @@ pub mod check;
 mod facts;
 mod failure;
 mod images;
+mod lazy;
 mod machines;
 pub mod pipeline;
 mod plugins;
@@ -15,9 +16,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Context;
 use witvirt_disk::{AllowedDirs, Store, StoreOptions};
+use witvirt_fetch::{Fetch, FetchConfig};
 use witvirt_machine::Machines;
 
 pub use images::name_of;
+pub use lazy::name_of as name_of_url;
 pub use plugins::Plugins;
 
 use crate::api::document::{Conversion, ConvertRequest};
@@ -27,6 +30,7 @@ use crate::api::{Error, ErrorKind};
 use crate::config::Config;
 use admission::Rules;
 use facts::HostFacts;
+use lazy::LazyDisks;
 use resources::StoreResources;
 
 /// Everything a daemon has.
@@ -49,9 +53,11 @@ impl Service {
     pub async fn open(config: Config) -> anyhow::Result<Arc<Self>> {
         let opening = config.clone();
         let (plugins, store, allowed) = blocking(move || parts(&opening)).await??;
-        let resources = Arc::new(StoreResources { store, plugins: Arc::clone(&plugins), allowed });
+        let fetch = Fetch::new(&FetchConfig::default())?;
+        let lazy = LazyDisks::new(Arc::clone(&store), Arc::clone(&plugins), fetch);
+        let resources = Arc::new(StoreResources { store, plugins: Arc::clone(&plugins), allowed, lazy });
         let machines = machines::open(&config, Arc::clone(&resources)).await?;
-        Ok(Arc::new(Self {
+        let service = Arc::new(Self {
             facts: HostFacts::read(),
             config: RwLock::new(Arc::new(config)),
             plugins,
@@ -59,7 +65,9 @@ impl Service {
             machines,
             admission: tokio::sync::Mutex::new(()),
             reviews: std::sync::atomic::AtomicU64::new(0),
-        }))
+        });
+        tokio::spawn(machines::pause_betrayed(Arc::downgrade(&service)));
+        Ok(service)
     }
 
     /// The config that holds now.

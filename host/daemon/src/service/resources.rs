@@ -1,6 +1,7 @@
 //! What machines are made of: disks from the store, kernels and firmware from the allowed directories.
 
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use cap_std::fs::Dir;
@@ -8,8 +9,9 @@ use witvirt_core::Name;
 use witvirt_core::spec::{Disk, DiskSource};
 use witvirt_disk::{Access, AllowedDirs, DiskHandle, ErrorKind, Progress, Store};
 use witvirt_hypervisor::Block;
-use witvirt_machine::{ResourceError, Resources};
+use witvirt_machine::{ArrivingDisk, ResourceError, Resources};
 
+use super::lazy::LazyDisks;
 use super::plugins::Plugins;
 
 /// The store and what it needs to read files of strangers.
@@ -20,6 +22,8 @@ pub struct StoreResources {
     pub plugins: Arc<Plugins>,
     /// Where users may name files.
     pub allowed: AllowedDirs,
+    /// Disks whose images are arriving.
+    pub lazy: Arc<LazyDisks>,
 }
 
 impl StoreResources {
@@ -60,8 +64,12 @@ impl StoreResources {
 }
 
 impl Resources for StoreResources {
-    fn block(&self, _: &Name, overlays: &Dir, disk: &Disk) -> Result<Option<Block>, ResourceError> {
+    fn block(&self, machine: &Name, overlays: &Dir, disk: &Disk) -> Result<Option<Block>, ResourceError> {
         let Some(source) = &disk.source else { return Ok(None) };
+        if let Some(block) = self.lazy.block(machine, overlays, &disk.name)? {
+            return Ok(Some(block));
+        }
+        self.lazy.import_first(self.access(), overlays, disk)?;
         let progress = Progress::new();
         let attach =
             || self.store.attach(self.access(), overlays, &disk.name, source, disk.read_only, &progress);
@@ -81,11 +89,29 @@ impl Resources for StoreResources {
     }
 
     fn file(&self, path: &str) -> Result<File, ResourceError> {
-        Ok(self.allowed.open_file(std::path::Path::new(path))?)
+        Ok(self.allowed.open_file(Path::new(path))?)
     }
 
-    fn release(&self, _: &Name, _: &Dir) -> Result<(), ResourceError> {
-        // The store keeps nothing for a machine outside its directory.
-        Ok(())
+    fn release(&self, machine: &Name, _: &Dir) -> Result<(), ResourceError> {
+        // All else that the store keeps for a machine is in its directory.
+        Ok(self.lazy.release(machine)?)
+    }
+
+    fn resume(
+        &self,
+        machine: &Name,
+        overlays: &Dir,
+        disks: &[Disk],
+        run_dir: &Path,
+    ) -> Result<(), ResourceError> {
+        self.lazy.resume(machine, overlays, disks, run_dir)
+    }
+
+    fn ended(&self, machine: &Name) {
+        self.lazy.ended(machine);
+    }
+
+    fn arriving(&self, machine: &Name) -> Vec<ArrivingDisk> {
+        self.lazy.arriving(machine)
     }
 }

@@ -167,7 +167,7 @@ impl Store {
         Ok((file, record))
     }
 
-    fn open_image(&self, digest: &Digest) -> Result<(File, ImageRecord)> {
+    pub(super) fn open_image(&self, digest: &Digest) -> Result<(File, ImageRecord)> {
         let missing = |error: Error| match error.kind() {
             ErrorKind::NotFound => match self.quarantined(digest) {
                 Ok(Some((record, reason))) => {

@@ -9,6 +9,7 @@
 //! ```
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use cap_std::fs::Dir;
@@ -24,6 +25,7 @@ use crate::lazy::{
     Arriving, CHUNK, Connect, DiskReader, Journal, LazyImage, LazyRecord, LazyRequest, Pace, Parts, Remote,
     id_of, reason_against,
 };
+use crate::nbd::Export;
 use crate::progress::Progress;
 use crate::request::{Access, DiskKind, DiskRecord, ImportRequest, SourceFile};
 use crate::source::AllowedDirs;
@@ -67,6 +69,38 @@ pub struct LazyAccess {
     pub pace: Pace,
 }
 
+/// An image of the store, served as one that arrives is: to a guest that was started before it was here.
+#[derive(Debug)]
+pub struct StoredDisk {
+    file: File,
+    size: u64,
+}
+
+impl StoredDisk {
+    /// Opens an image by its digest.
+    ///
+    /// # Errors
+    /// As [`Store::base`].
+    pub fn open(store: &Store, digest: &Digest, progress: &Progress) -> Result<Self> {
+        let (file, record) = store.base(digest, progress)?;
+        Ok(Self { file, size: record.virtual_size })
+    }
+}
+
+impl Export for StoredDisk {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&self, buffer: &mut [u8], offset: u64, _: &dyn Fn() -> bool) -> Result<()> {
+        self.file.read_exact_at(buffer, offset).doing(|| format!("read an image at byte {offset}"))
+    }
+
+    fn runs(&self, _: u64, length: u64, _: usize, _: &dyn Fn() -> bool) -> Result<Vec<(u64, bool)>> {
+        Ok(vec![(length, false)])
+    }
+}
+
 impl Store {
     /// Begins to fetch an image that a machine is about to run from, unless it has to be here as a whole. What is there
     /// of the same object is taken up; a caller keeps the image that it has got and asks for each one once.
@@ -87,10 +121,8 @@ impl Store {
         }
         let (size, version) = (blob.size().unwrap_or(0), blob.version().unwrap_or_default().to_owned());
         let id = id_of(request, size, &version);
-        match self.lazy_dir(&id) {
-            Ok(_) => return self.resume_lazy(access, &id),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if self.is_usable(&id)? {
+            return self.resume_lazy(access, &id);
         }
         let temp = self.temp()?;
         let dir = dirs::subdir(&temp.dir, DRAFT)?;
@@ -133,6 +165,38 @@ impl Store {
             dirs::sync(&lazy)?;
         }
         self.start(access, id, record, arriving, reader, lock).map(Lazily::Served)
+    }
+
+    /// Whether what is kept of an object is worth going on with. What is not is removed, unless machines wait for it.
+    fn is_usable(&self, id: &str) -> Result<bool> {
+        let record = match self.lazy_dir(id).and_then(|dir| read_record(&dir)) {
+            Ok(record) => record,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let gone = record.image.is_some_and(|image| self.open_image(&image).is_err());
+        if !gone && record.failed.is_none() {
+            return Ok(true);
+        }
+        self.remove_lazy(id)?;
+        if self.lazy_dir(id).is_err() {
+            return Ok(false);
+        }
+        let reason = record.failed.unwrap_or_else(|| "the image that it has become is gone".to_owned());
+        Err(Error::new(ErrorKind::Corrupt, format!("{reason}: remove the machines that run from it first")))
+    }
+
+    /// The id that an object has in the store, or would have; `None` where it cannot be started from early.
+    pub fn lazy_id(request: &LazyRequest, blob: &dyn Blob) -> Option<String> {
+        Some(id_of(request, blob.size()?, blob.version()?))
+    }
+
+    /// Whether a disk of this name was made in a machine's directory.
+    ///
+    /// # Errors
+    /// When its record cannot be read.
+    pub fn has_disk(&self, dir: &Dir, disk: &Name) -> Result<bool> {
+        Ok(read_disk_record(dir, disk)?.is_some())
     }
 
     /// Goes on with an image that an earlier process began to fetch. The server need not be there.

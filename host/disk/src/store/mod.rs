@@ -39,7 +39,7 @@ use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::limits::Limits;
 
 pub use collect::{CollectRules, Collected};
-pub use lazy::{Lazily, LazyAccess};
+pub use lazy::{Lazily, LazyAccess, StoredDisk};
 
 /// How a store works.
 #[derive(Debug, Clone, Default)]

@@ -20,10 +20,15 @@ impl Driver {
             return self.fact(Fact::Loaded).await;
         }
         let adopted = match self.known_record().await {
-            Ok(Some(record)) => match self.resume_disks(&record).await {
-                Ok(()) => self.shared.hypervisor().adopt(&record).await.map_err(Into::into),
-                Err(error) => Err(error),
-            },
+            Ok(Some(record)) => {
+                // Before its monitor is asked: QEMU may stand still until its disks answer.
+                let resumed = self.resume_disks(&record).await;
+                match self.shared.hypervisor().adopt(&record).await {
+                    Ok(Some(started)) => resumed.map(|()| Some(started)),
+                    Ok(None) => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
+            }
             Ok(None) => Ok(None),
             Err(error) => Err(error.into()),
         };

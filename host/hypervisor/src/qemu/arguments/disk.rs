@@ -52,7 +52,7 @@ fn node_name(index: usize, disk: &Disk) -> String {
 /// The block nodes of a disk; returns the name of the topmost.
 fn nodes(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board) -> String {
     let name = node_name(index, disk);
-    let node = node(disk, block, board);
+    let node = node(index, disk, block, board);
     let mut named = Map::new();
     named.insert("node-name".to_owned(), json!(name));
     named.extend(node);
@@ -60,7 +60,7 @@ fn nodes(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board) 
     name
 }
 
-fn node(disk: &Disk, block: &BlockDescriptor, board: &mut Board) -> Map<String, Value> {
+fn node(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board) -> Map<String, Value> {
     let cache = json!({
         "direct": matches!(disk.cache, Cache::None | Cache::Directsync),
         "no-flush": disk.cache == Cache::Unsafe,
@@ -96,7 +96,7 @@ fn node(disk: &Disk, block: &BlockDescriptor, board: &mut Board) -> Map<String, 
             "discard": discard,
             "file": file(*fd, *read_only, false, board),
             // Named here, so that the name in the header is never followed.
-            "backing": Value::Object(node(disk, backing, board)),
+            "backing": backing_node(index, disk, backing, board),
         }),
         BlockDescriptor::Served { directory, socket } => json!({
             "driver": "raw",
@@ -114,6 +114,21 @@ fn node(disk: &Disk, block: &BlockDescriptor, board: &mut Board) -> Map<String, 
         Value::Object(fields) => fields,
         _ => Map::new(),
     }
+}
+
+/// What lies below an overlay. QEMU takes the name in the header where the options given here name no file, so that what is
+/// no file has to be a node by itself.
+fn backing_node(index: usize, disk: &Disk, backing: &BlockDescriptor, board: &mut Board) -> Value {
+    let fields = node(index, disk, backing, board);
+    if !matches!(backing, BlockDescriptor::Served { .. }) {
+        return Value::Object(fields);
+    }
+    let name = format!("base{index}");
+    let mut named = Map::new();
+    named.insert("node-name".to_owned(), json!(name));
+    named.extend(fields);
+    board.json("-blockdev", &Value::Object(named));
+    json!(name)
 }
 
 struct Drive<'a> {

@@ -61,6 +61,29 @@ fn golden(name: &str, fields: Value, accelerator: Accelerator) {
     assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "{}", path.display());
 }
 
+/// QEMU looks into the header of an overlay for the name of what is below wherever that is given without a file of its own.
+#[test]
+fn a_served_base_is_a_node_that_the_overlay_names() {
+    let spec = spec(json!({ "disks": [{ "name": "root", "source": { "image": "a" } }] }));
+    let served = BlockDescriptor::Served { directory: 30, socket: "disk0.sock".to_owned() };
+    let overlay = BlockDescriptor::Overlay { fd: 20, read_only: false, backing: Box::new(served) };
+    let descriptors = Descriptors { disks: vec![Some(overlay)], ..descriptors(&spec) };
+    let permissions = Permissions::default();
+    let machine =
+        Machine { spec: &spec, accelerator: Accelerator::Tcg, descriptors: &descriptors, permissions: &permissions };
+    let arguments = build(&machine).unwrap();
+    let nodes: Vec<Value> = arguments
+        .iter()
+        .zip(&arguments[1..])
+        .filter(|(option, _)| *option == "-blockdev")
+        .map(|(_, node)| serde_json::from_str(node).unwrap())
+        .collect();
+    assert_eq!((&nodes[0]["node-name"], &nodes[1]["backing"]), (&json!("base0"), &json!("base0")));
+    assert_eq!(nodes[0]["file"]["server"]["path"], "/proc/self/fd/30/disk0.sock");
+    assert_eq!(nodes[0]["read-only"], true);
+    assert!(nodes[0]["file"]["reconnect-delay"].as_u64().unwrap() > 86_400 * 365);
+}
+
 #[test]
 fn smallest() {
     golden("smallest", json!({}), Accelerator::Tcg);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use wasmtime::component::{Instance, InstancePre, Resource};
-use wasmtime::{Engine, Store};
+use wasmtime::{Engine, Store, UpdateDeadline};
 use witvirt_core::plugin::Limits;
 use witvirt_core::source::ByteSource;
 use witvirt_core::{ErrorKind, PluginError};
@@ -54,6 +54,14 @@ impl Revision {
         let mut store = Store::new(&self.engine, State::new(Arc::clone(&self.name), &self.limits));
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(bytes(self.limits.call_data.get()));
+        store.epoch_deadline_callback(|mut context| {
+            // Ticks that passed while the host read for the plugin are given back, once.
+            let ticks = context.data_mut().take_waited().as_nanos() / TICK.as_nanos();
+            Ok(match u64::try_from(ticks).unwrap_or(u64::MAX / 2).min(u64::MAX / 2) {
+                0 => UpdateDeadline::Interrupt,
+                ticks => UpdateDeadline::Continue(ticks),
+            })
+        });
         store.set_epoch_deadline(self.ticks());
         let made = self.instance.instantiate(&mut store);
         let instance = made.map_err(|error| self.broke(&error, store.data()))?;

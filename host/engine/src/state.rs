@@ -1,6 +1,7 @@
 //! What a store holds besides the guest: its bounds, its handles and its log, and the host's side of the imports.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{Resource, ResourceTable};
@@ -30,6 +31,8 @@ pub(crate) struct State {
     pub(crate) log: Log,
     calls_left: u64,
     bytes_left: u64,
+    /// How long the call has waited for bytes, as far as its deadline does not know.
+    waited: Duration,
 }
 
 impl State {
@@ -42,6 +45,7 @@ impl State {
             log: Log::new(plugin),
             calls_left: limits.host_calls,
             bytes_left: limits.host_bytes.get(),
+            waited: Duration::ZERO,
         }
     }
 
@@ -49,6 +53,13 @@ impl State {
     pub(crate) fn begin_call(&mut self) {
         self.limiter.refused = None;
         self.log.begin_call();
+        self.waited = Duration::ZERO;
+    }
+
+    /// How long the call has waited for bytes since this was asked before: they may come from a slow server, which is not
+    /// the plugin's time.
+    pub(crate) fn take_waited(&mut self) -> Duration {
+        std::mem::take(&mut self.waited)
     }
 
     fn charge(&mut self, bytes: u64) -> Result<(), Error> {
@@ -143,7 +154,10 @@ impl io::HostSource for State {
         if let Err(error) = self.charge(len) {
             return Ok(Err(error));
         }
-        Ok(read(&*bytes, offset, len as usize))
+        let begun = Instant::now();
+        let outcome = read(&*bytes, offset, len as usize);
+        self.waited = self.waited.saturating_add(begun.elapsed());
+        Ok(outcome)
     }
 
     fn drop(&mut self, source: Resource<Source>) -> wasmtime::Result<()> {

@@ -11,6 +11,7 @@ use support::{Bench, Memory, entry};
 use witvirt_core::extent::{ExtentKind, Page};
 use witvirt_core::format::{Chunk, CreateRequest, Format, Image};
 use witvirt_core::plugin::{Limits, PluginEntry};
+use witvirt_core::source::ByteSource;
 use witvirt_core::{ByteSize, ErrorKind, PluginError};
 
 fn hostile(behaviour: &str) -> PluginEntry {
@@ -54,6 +55,40 @@ fn endless_loop_while_loading() {
     let error = bench.load(&hostile("loop-in-configure")).err().unwrap();
     assert!(error.to_string().contains("did not answer within 500 ms"), "{error}");
     bench.assert_healthy();
+}
+
+/// Bytes from a slow server.
+struct Slow(Memory, Duration);
+
+impl ByteSource for Slow {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        std::thread::sleep(self.1);
+        self.0.read_at(buffer, offset)
+    }
+}
+
+/// An image that arrives while it is read makes its plugin wait; a plugin that computes all that time is another thing.
+#[test]
+fn waiting_for_bytes_does_not_count_into_the_deadline() {
+    let bench = Bench::new();
+    let limits = Limits { deadline: Duration::from_millis(200), ..Limits::default() };
+    let format = bench.format(&PluginEntry { limits, ..entry("format-qcow2") });
+    let options = json!({});
+    let create = CreateRequest { format: "qcow2".into(), virtual_size: 1 << 20, options, backing: None };
+    let mut writer = format.create(&create).unwrap();
+    let ending = writer.finish().unwrap();
+    let mut file = vec![0; ending.size as usize];
+    for write in ending.writes {
+        file[write.offset as usize..][..write.bytes.len()].copy_from_slice(&write.bytes);
+    }
+    let source = Arc::new(Slow(Memory(file), Duration::from_millis(700)));
+    let mut image = format.open(source, "qcow2").unwrap();
+    assert_eq!(image.geometry().unwrap().virtual_size, 1 << 20);
+    assert!(!image.extents(0, 1 << 20, 16).unwrap().extents.is_empty());
 }
 
 #[test]

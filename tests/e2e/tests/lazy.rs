@@ -54,7 +54,8 @@ fn image(files: usize) -> Result<(PathBuf, Vec<String>)> {
     static MAKING: Mutex<()> = Mutex::new(());
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = witvirt_harness::root().join("target/guest");
-    let (target, sums) = (directory.join(format!("lazy-{files}.qcow2")), directory.join(format!("lazy-{files}.sums")));
+    let (target, sums) =
+        (directory.join(format!("lazy-{files}.qcow2")), directory.join(format!("lazy-{files}.sums")));
     let stamp = format!("{INIT}\n{files}\n");
     if let Ok(text) = fs::read_to_string(&sums)
         && let Some(sums) = text.strip_prefix(&stamp)
@@ -86,7 +87,9 @@ fn image(files: usize) -> Result<(PathBuf, Vec<String>)> {
     tools::run(make.arg(format!("{}M", files * 16 * 17 / 16 + 64)))?;
     fs::remove_dir_all(&tree)?;
     let partial = directory.join(format!("lazy-{files}.partial"));
-    tools::run(Command::new("qemu-img").args(["convert", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(&partial))?;
+    tools::run(
+        Command::new("qemu-img").args(["convert", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(&partial),
+    )?;
     fs::remove_file(&raw)?;
     fs::rename(partial, &target)?;
     fs::write(&sums, format!("{stamp}{}\n", found.join("\n")))?;
@@ -141,7 +144,10 @@ fn userspace_is_reached_before_a_tenth_of_two_gibibytes_has_arrived() -> Result<
     host.wait_console("early", UP)?;
     let sent = web.sent();
     let permille = sent * 1000 / size;
-    println!("userspace after {} ms and {sent} of {size} bytes ({permille} permille)", began.elapsed().as_millis());
+    println!(
+        "userspace after {} ms and {sent} of {size} bytes ({permille} permille)",
+        began.elapsed().as_millis()
+    );
     ensure!(permille < 100, "{sent} of {size} bytes were fetched before userspace was reached");
     ensure!(arriving(&host, "early")?["state"] == "arriving", "{}", host.status("early")?);
 
@@ -162,11 +168,14 @@ fn a_lost_server_and_a_killed_daemon_make_the_guest_wait_and_nothing_is_lost() -
     web.set_rate(24 << 20);
     start(&host, &machine(&host, "m", "lazy.read", &web.url(), "")?)?;
     let pid = host.wait_state("m", "running")?["pid"].clone();
-    wait_for("the first file to be read", || Ok((!sums(&host.run(&["logs", "m"])?).is_empty()).then_some(())))?;
+    wait_for("the first file to be read", || {
+        Ok((!sums(&host.run(&["logs", "m"])?).is_empty()).then_some(()))
+    })?;
 
     web.stop();
     let waiting = wait_for("the machine to say that it waits", || {
-        Ok(Some(arriving(&host, "m")?).filter(|disk| disk["waiting"].as_u64().is_some_and(|seconds| seconds >= 1)))
+        Ok(Some(arriving(&host, "m")?)
+            .filter(|disk| disk["waiting"].as_u64().is_some_and(|seconds| seconds >= 1)))
     })?;
     ensure!(waiting["from"] == web.url().as_str() && waiting["reason"].is_string(), "{waiting}");
     let table = host.run(&["ps"])?;
@@ -202,7 +211,9 @@ fn a_lost_server_and_a_killed_daemon_make_the_guest_wait_and_nothing_is_lost() -
     host.wait_state("m", "stopped")?;
     let before = host.run(&["logs", "m"])?.matches(UP).count();
     host.run(&["start", "m"])?;
-    wait_for("the guest to boot again", || Ok((host.run(&["logs", "m"])?.matches(UP).count() > before).then_some(())))?;
+    wait_for("the guest to boot again", || {
+        Ok((host.run(&["logs", "m"])?.matches(UP).count() > before).then_some(()))
+    })?;
     let refused = host.try_run(&["image", "rm", "lazy-6"])?;
     ensure!(!refused.status.success(), "an image that a machine runs from was removed");
     Ok(())
@@ -217,7 +228,10 @@ fn a_digest_that_does_not_fit_pauses_the_machine_for_good() -> Result<()> {
     let wrong = "17".repeat(32);
     let spec = machine(&host, "m", "", &web.url(), &format!(", sha256 = \"{wrong}\""))?;
     let said = start(&host, &spec)?;
-    ensure!(said.contains("compared once all of it is here"), "nobody was told when the digest counts: {said}");
+    ensure!(
+        said.contains("compared once all of it is here"),
+        "nobody was told when the digest counts: {said}"
+    );
     host.wait_console("m", UP)?;
     host.wait_state("m", "paused")?;
     let disk = arriving(&host, "m")?;
@@ -225,7 +239,10 @@ fn a_digest_that_does_not_fit_pauses_the_machine_for_good() -> Result<()> {
     ensure!(disk["reason"].as_str().is_some_and(|reason| reason.contains(&wrong)), "{disk}");
     let resumed = host.try_run(&["resume", "m"])?;
     ensure!(!resumed.status.success(), "a machine over a wrong image was resumed");
-    ensure!(host.json(&["image", "ls"])?.as_array().is_some_and(Vec::is_empty), "the wrong image was published");
+    ensure!(
+        host.json(&["image", "ls"])?.as_array().is_some_and(Vec::is_empty),
+        "the wrong image was published"
+    );
     host.run(&["kill", "m"])?;
     host.wait_state("m", "stopped")?;
     let started = host.try_run(&["start", "--lazy", "m"])?;
@@ -240,7 +257,10 @@ fn a_server_without_ranges_is_told_and_the_image_imported_first() -> Result<()> 
     let _daemon = host.daemon()?;
     let web = Web::serve(&file, false)?;
     let said = start(&host, &machine(&host, "m", "lazy.read", &web.url(), "")?)?;
-    ensure!(said.contains("byte ranges") && said.contains("imported first"), "nobody was told why it took long: {said}");
+    ensure!(
+        said.contains("byte ranges") && said.contains("imported first"),
+        "nobody was told why it took long: {said}"
+    );
     let log = host.wait_console("m", DONE)?;
     ensure!(sums(&log) == expected, "the guest has read something else:\n{log}");
     ensure!(host.json(&["image", "ls"])?[0]["names"][0] == "lazy-1", "the image is not in the store");

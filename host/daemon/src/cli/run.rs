@@ -70,7 +70,10 @@ async fn define(client: &Client, input: Input, args: &RunArgs) -> anyhow::Result
         Input::Definition(definition) => {
             let said = args.memory.is_some() || args.cpus.is_some() || args.format.is_some();
             if said || args.sha256.is_some() {
-                bail!("--memory, --cpus, --format and --sha256 are for images: {} says them itself", args.file);
+                bail!(
+                    "--memory, --cpus, --format and --sha256 are for images: {} says them itself",
+                    args.file
+                );
             }
             return Ok(definition);
         }
@@ -136,7 +139,8 @@ async fn start_existing(
         return Err(api::Error::new(ErrorKind::Conflict, message).hint(hint).into());
     }
     if existing.status.state.is_ended() {
-        let reply: CreateReply = client.post(&format!("{}?lazy={lazy}", path(name.as_str(), "start")), &Empty {}).await?;
+        let reply: CreateReply =
+            client.post(&format!("{}?lazy={lazy}", path(name.as_str(), "start")), &Empty {}).await?;
         warn(&reply);
     }
     Ok(())

@@ -6,8 +6,8 @@ use crate::api::document::{Conversion, ConvertRequest};
 use crate::api::host::{Check, Health, HostInfo, Version};
 use crate::api::image::{CheckReport, CollectRequest, CollectedImage, Image, ImportReply, ImportRequest};
 use crate::api::machine::{
-    ConsoleParams, CreateReply, CreateRequest, EventParams, LogParams, RemoveParams, StartParams, StopRequest, WaitParams,
-    WaitReply,
+    ConsoleParams, CreateReply, CreateRequest, EventParams, LogParams, RemoveParams, StartParams,
+    StopRequest, WaitParams, WaitReply,
 };
 use crate::api::plugin::{Plugin, Reload};
 use crate::api::{Empty, Progress};

@@ -157,7 +157,8 @@ impl LazyDisks {
         };
         match image.status().phase {
             LazyPhase::Failed(reason) => {
-                let message = format!("{reason}: remove the machine, what it has written was made from another image");
+                let message =
+                    format!("{reason}: remove the machine, what it has written was made from another image");
                 return Err(Error::new(ErrorKind::Corrupt, message));
             }
             LazyPhase::Arrived(digest) => {
@@ -228,8 +229,9 @@ impl LazyDisks {
     pub fn arriving(&self, machine: &Name) -> Vec<ArrivingDisk> {
         let open = lock(&self.open);
         let mine = open.served.iter().filter(|((owner, _), _)| owner == machine);
-        let images: Vec<_> =
-            mine.filter_map(|((_, disk), served)| Some((disk.clone(), Arc::clone(served.image.as_ref()?)))).collect();
+        let images: Vec<_> = mine
+            .filter_map(|((_, disk), served)| Some((disk.clone(), Arc::clone(served.image.as_ref()?))))
+            .collect();
         drop(open);
         let mut disks: Vec<_> =
             images.into_iter().filter_map(|(disk, image)| arriving(disk, image.status())).collect();
@@ -314,8 +316,7 @@ impl LazyDisks {
 
     fn over_image(&self, access: Access<'_>, overlays: &Dir, disk: &Name, digest: &Digest) -> Result<()> {
         let source = DiskSource::Image(digest.hex());
-        let made: DiskHandle =
-            self.store.attach(access, overlays, disk, &source, false, &Progress::new())?;
+        let made: DiskHandle = self.store.attach(access, overlays, disk, &source, false, &Progress::new())?;
         drop(made);
         Ok(())
     }

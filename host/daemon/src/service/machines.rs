@@ -89,7 +89,8 @@ impl Service {
             return Err(Error::new(ErrorKind::Conflict, format!("machine {name} is broken: {reason}"))
                 .hint(format!("remove it: witvirt rm --force {name}")));
         };
-        let told = if lazy && detail.status.state.is_ended() { self.prepare(&spec).await? } else { Vec::new() };
+        let told =
+            if lazy && detail.status.state.is_ended() { self.prepare(&spec).await? } else { Vec::new() };
         let turn = self.admission.lock().await;
         let mut admitted = self.admit("start", spec.clone(), &subject, false).await?;
         admitted.warnings.extend(told);
@@ -103,8 +104,9 @@ impl Service {
     /// The directory of a machine's own disks. Blocks.
     fn overlays(&self, machine: &Name) -> Result<Dir, Error> {
         let path = self.config().state_directory.join("machines").join(machine.as_str()).join("overlays");
-        Dir::open_ambient_dir(&path, cap_std::ambient_authority())
-            .map_err(|error| Error::caused(ErrorKind::Internal, format!("cannot open {}", path.display()), &error))
+        Dir::open_ambient_dir(&path, cap_std::ambient_authority()).map_err(|error| {
+            Error::caused(ErrorKind::Internal, format!("cannot open {}", path.display()), &error)
+        })
     }
 
     /// Makes the disks of a machine over images that are still to arrive; returns what there is to say.
@@ -125,7 +127,8 @@ impl Service {
     pub async fn pause(&self, name: &Name) -> Result<MachineStatus, Error> {
         let status = self.machines.get(name)?;
         if let Some(disk) = status.arriving.iter().find(|disk| disk.waiting.is_some()) {
-            let message = format!("machine {name} waits for {}, and cannot be paused until that answers", disk.from);
+            let message =
+                format!("machine {name} waits for {}, and cannot be paused until that answers", disk.from);
             return Err(Error::new(ErrorKind::Conflict, message).hint("`witvirt kill` ends it all the same"));
         }
         self.machines.pause(name).await?;

@@ -35,8 +35,10 @@ pub struct Pace {
 }
 
 impl Default for Pace {
+    /// 15 s, longer than a kernel takes between its last look at a disk and the first of its programs, emulated on a busy
+    /// host; and two minutes.
     fn default() -> Self {
-        Self { quiet: Duration::from_secs(5), latest: Duration::from_secs(60) }
+        Self { quiet: Duration::from_secs(15), latest: Duration::from_secs(120) }
     }
 }
 

@@ -69,8 +69,12 @@ fn a_served_base_is_a_node_that_the_overlay_names() {
     let overlay = BlockDescriptor::Overlay { fd: 20, read_only: false, backing: Box::new(served) };
     let descriptors = Descriptors { disks: vec![Some(overlay)], ..descriptors(&spec) };
     let permissions = Permissions::default();
-    let machine =
-        Machine { spec: &spec, accelerator: Accelerator::Tcg, descriptors: &descriptors, permissions: &permissions };
+    let machine = Machine {
+        spec: &spec,
+        accelerator: Accelerator::Tcg,
+        descriptors: &descriptors,
+        permissions: &permissions,
+    };
     let arguments = build(&machine).unwrap();
     let nodes: Vec<Value> = arguments
         .iter()

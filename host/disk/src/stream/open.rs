@@ -115,13 +115,15 @@ fn named(name: &str) -> Vec<Transport> {
     named
 }
 
-/// Takes the wrappings off a stream. `size` is its length, where that is known.
+/// Takes the wrappings off a stream. `size` is its length, where that is known. `is_image` says of the first bytes whether a
+/// plugin knows them for an image's whatever else they are taken for, as [`unwrap_source`] asks too.
 pub(crate) fn unwrap_stream(
     reader: Box<dyn Read + Send>,
     label: &str,
     size: Option<u64>,
     plan: &Plan<'_>,
     member: Option<&str>,
+    is_image: &dyn Fn(&[u8]) -> Result<bool>,
 ) -> Result<Arriving> {
     let wrappings = Wrappings::default();
     let mut arriving =
@@ -130,6 +132,9 @@ pub(crate) fn unwrap_stream(
         arriving.peek()?;
         let depth = arriving.wrappings.transports.len();
         let Some(transport) = plan.next(depth, &arriving.head, label)? else { break };
+        if depth == 0 && *plan.unpack == Unpack::Auto && is_image(&arriving.head)? {
+            break;
+        }
         arriving.unwrap(transport, member)?;
     }
     if member.is_some() && !arriving.wrappings.transports.contains(&Transport::Tar) {

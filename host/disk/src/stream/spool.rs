@@ -41,7 +41,7 @@ const BLOCK: u64 = 4096;
 /// Bytes that are passed on at once.
 const PIECE: usize = 256 << 10;
 
-/// Ranges fetched ahead that are compared with the stream when it gets there.
+/// Most ranges fetched ahead, each of which is compared with the stream when it gets there.
 const MAX_AHEAD_READS: usize = 1024;
 
 /// The size that is told of a stream nobody knows the length of: no file is that long, and sums with it do not overflow.
@@ -339,7 +339,8 @@ impl Spool {
                 );
                 return Err(Error::new(ErrorKind::Unsupported, message));
             }
-            if far && self.remote.is_some() && end > state.arrived.saturating_add(FAR) {
+            let can_jump = far && self.remote.is_some() && state.ahead.len() < MAX_AHEAD_READS;
+            if can_jump && end > state.arrived.saturating_add(FAR) {
                 return Ok(false);
             }
             if end <= state.arrived || state.ended {
@@ -380,7 +381,7 @@ impl Spool {
             // A plugin would tell it in its own words.
             state.failed.get_or_insert((error.kind(), error.to_string()));
         })?;
-        if offset >= state.arrived && state.ahead.len() < MAX_AHEAD_READS {
+        if offset + read as u64 > state.arrived {
             state.ahead.push((offset, read, Sha256::digest(&buffer[..read]).into()));
         }
         Ok(read)

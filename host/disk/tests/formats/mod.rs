@@ -367,8 +367,9 @@ impl Format for Scripted {
         false
     }
 
-    fn probe(&self, head: &[u8], _: &[u8], _: u64) -> Result<Option<Probe>, PluginError> {
-        let claimed = head.windows(self.name.len()).any(|window| window == self.name.as_bytes());
+    fn probe(&self, head: &[u8], tail: &[u8], _: u64) -> Result<Option<Probe>, PluginError> {
+        let claimed = head.windows(self.name.len()).any(|window| window == self.name.as_bytes())
+            || tail.ends_with(format!("{}!", self.name).as_bytes());
         Ok(claimed.then(|| Probe { confidence: 90, format: self.name.to_owned(), version: None }))
     }
 

@@ -46,7 +46,7 @@ fn memory_does_not_grow_with_the_image() {
         file.set_len(size).unwrap();
         for piece in 0..12 {
             let at = piece * ((size - (4 << 20)) / 11) / 65536 * 65536;
-            std::os::unix::fs::FileExt::write_all_at(&file, &noise(piece, 4 << 20), at).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &noise(piece, 2 << 20), at).unwrap();
         }
     }
     run("qemu-img", &["convert", "-f", "raw", "-O", "qcow2", "disk.raw", "disk.qcow2"], &images);

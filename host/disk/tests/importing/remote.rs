@@ -28,7 +28,7 @@ fn an_image_is_downloaded_once() {
         return;
     }
     let bench = Bench::new();
-    let raw = noise(7, 30 << 20);
+    let raw = noise(7, 12 << 20);
     for options in [&["-c"][..], &[]] {
         let image = qcow2(&bench, &raw, options);
         let size = image.len() as u64;
@@ -183,7 +183,7 @@ fn a_stream_needs_a_window_of_the_disk_only() {
         return;
     }
     let bench = Bench::new();
-    let raw = noise(17, 96 << 20);
+    let raw = noise(17, 64 << 20);
     let image = qcow2(&bench, &raw, &[]);
     fs::remove_file(bench.path("disk.raw")).unwrap();
     let blob = Arc::new(FakeBlob::without_ranges(image));

@@ -81,7 +81,7 @@ fn a_server_that_comes_back_is_asked_for_the_rest() {
 #[test]
 fn what_was_left_is_verified() {
     let bench = Bench::new();
-    let raw = noise(12, 40 << 20);
+    let raw = noise(12, 16 << 20);
     for (format, image) in images(&bench, &raw) {
         for damage in ["disk", "journal", "sparse", "none"] {
             let blob = Arc::new(FakeBlob::new(image.clone()));

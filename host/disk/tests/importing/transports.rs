@@ -241,6 +241,15 @@ fn formats_with_their_tables_at_the_end_wait_for_it() {
         request.reading.format = Some("trailer".into());
         assert_eq!(import_once(&bench, &request).digest, expected, "{:?}", request.source);
     }
+    // An image whose first bytes are a compressed stream's, as a .dmg's can be, is known by its end.
+    let mut image = [&gz[..4096], &image[..100_000]].concat();
+    image.truncate(100_000);
+    image.extend_from_slice(b"trailer!");
+    fs::write(bench.path("image"), &image).unwrap();
+    let blob = Arc::new(FakeBlob::new(image));
+    for request in [request(&blob), file(&bench, "image")] {
+        assert_eq!(import_once(&bench, &request).source.format, "trailer", "{:?}", request.source);
+    }
     // The server was asked for the end on its own.
     assert!(ranged.asked.lock().unwrap().iter().any(|(offset, _)| *offset >= 8 << 20));
 }

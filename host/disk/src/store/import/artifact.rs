@@ -220,7 +220,10 @@ impl<'a> Writing<'a> {
         };
         let (incoming, _) = Incoming::start(beginning, self.progress)?;
         let plan = Plan::unnamed(&piece.unpack);
-        let arriving = unwrap_stream(Box::new(incoming), &piece.name, None, &plan, piece.member.as_deref())?;
+        let arriving =
+            unwrap_stream(Box::new(incoming), &piece.name, None, &plan, piece.member.as_deref(), &|_| {
+                Ok(false)
+            })?;
         let unpacked = Unpacked { length: Some(length), digest: piece.digest };
         let mut reader = unpacked.verifying(arriving.reader, &piece.name);
         let target = RawStream {

@@ -61,7 +61,7 @@ impl Store {
         let survey = chain.survey(progress, self.limits.max_data)?;
         let work = Work::new(self)?;
         let size = chain.disk_size();
-        dirs::check_space(&work.file, survey.data)?;
+        dirs::check_space(&work.file, survey.data).map_err(|error| error.during(whole.label()))?;
         work.file.set_len(size).doing(|| format!("make a file of {size} bytes"))?;
         progress.begin(survey.data);
         progress.set_phase("copying");

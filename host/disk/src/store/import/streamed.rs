@@ -198,6 +198,7 @@ impl Store {
                 streamed.size,
                 &streamed.plan,
                 streamed.member,
+                &|head| is_image(access, streamed, head, request.reading.format.as_deref()),
             )?,
         };
         arriving.reader = streamed.unpacked.verifying(arriving.reader, streamed.label);
@@ -437,6 +438,19 @@ struct Stream<'a> {
     frees: bool,
     /// Set when that turns out to be wrong.
     twice: &'a Cell<bool>,
+}
+
+/// Whether plugins are certain of an image, by its first bytes and, where they can be had, its last: those of a .dmg are a
+/// compressed stream's and its own.
+fn is_image(access: Access<'_>, streamed: &Streamed<'_>, head: &[u8], format: Option<&str>) -> Result<bool> {
+    let size = streamed.size.unwrap_or(u64::MAX >> 1);
+    let mut tail = Vec::new();
+    if let Some(blob) = &streamed.remote {
+        tail.resize(size.min(TAIL) as usize, 0);
+        let read = blob.read(size - tail.len() as u64, &mut tail)?;
+        tail.truncate(read);
+    }
+    Ends { head: head.to_vec(), tail, size }.is_image(access.formats, format)
 }
 
 /// An object of which an earlier attempt has read the beginning: nothing comes off it, or that would not have been possible.

@@ -17,7 +17,7 @@ use witvirt_disk::{
 use crate::meddle::{Meddled, Meddling};
 use crate::plugins::{self, Installed};
 
-/// What to do, as JSON in the first argument after "import".
+/// What to do, as JSON in the file that the argument after "import" names.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Order {
     /// The allowed directory with the files.
@@ -63,7 +63,7 @@ pub struct Failure {
 /// # Errors
 /// When the test itself is broken: plugins that cannot be loaded, a store that cannot be opened.
 pub fn main(order: &str) -> Result<()> {
-    let order: Order = serde_json::from_str(order)?;
+    let order: Order = serde_json::from_slice(&fs::read(order)?)?;
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("debug").init();
     let installed = plugins::load(&order.cache, &std::env::current_exe()?)?;
     let store = Store::open(&order.store, StoreOptions::default())?;

@@ -65,7 +65,8 @@ fn refusal(case: &Case, failure: &Failure, kinds: &[String], word: &str) -> Vec<
     if message.len() > 2000 {
         faults.push(format!("the message has {} bytes", message.len()));
     }
-    let named = case.files.iter().any(|(name, _)| {
+    let names = case.files.iter().map(|(name, _)| name.as_str()).chain([case.what.name()]);
+    let named = names.into_iter().any(|name| {
         let last = name.rsplit('/').next().unwrap_or(name);
         message.contains(&last.escape_debug().to_string())
     });

@@ -8,6 +8,7 @@ pub mod bytes;
 pub mod case;
 pub mod cases;
 pub mod child;
+pub mod corpus;
 pub mod crc32c;
 pub mod judge;
 pub mod meddle;

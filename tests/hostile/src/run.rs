@@ -93,8 +93,11 @@ impl Bench {
 
     fn start(&self, order: &Order) -> Result<(String, String)> {
         let log = self.directory.path().join("log");
+        let written = self.directory.path().join("order.json");
+        fs::write(&written, serde_json::to_vec(order)?)?;
         let mut child = Command::new(&self.program)
-            .args(["import", &serde_json::to_string(order)?])
+            .arg("import")
+            .arg(&written)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(&log)?)

@@ -71,8 +71,11 @@ impl Layer {
 
     fn fetch(&mut self, start: u64) -> Result<()> {
         let length = self.geometry.virtual_size - start;
-        let page = self.image.extents(start, length, PAGE)?;
-        self.validator.check(start, length, PAGE, &page)?;
+        let label = &self.record.path;
+        let page = self.image.extents(start, length, PAGE);
+        let page = page.map_err(|error| Error::from(error).during(label))?;
+        let checked = self.validator.check(start, length, PAGE, &page);
+        checked.map_err(|error| Error::from(error).during(label))?;
         self.page = page.extents.into();
         Ok(())
     }

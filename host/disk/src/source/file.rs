@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FileType, SeekFrom};
 use witvirt_core::source::ByteSource;
@@ -20,6 +22,8 @@ pub struct FileSource {
     stamp: Option<Stamp>,
     identity: Identity,
     sparse: bool,
+    /// The stored range that was met last: images name one place again and again, and each question is a system call.
+    stored: Mutex<Range<u64>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,18 +55,26 @@ impl FileSource {
             FileType::RegularFile => {
                 let size = stat.st_size.unsigned_abs();
                 let sparse = stat.st_blocks.unsigned_abs().saturating_mul(512) < size;
-                Ok(Self { stamp: Some(Stamp::of(&stat)), file, label, size, identity, sparse })
+                let stamp = Some(Stamp::of(&stat));
+                Ok(Self { stamp, file, label, size, identity, sparse, stored: Mutex::default() })
             }
             FileType::BlockDevice => {
                 let size = rustix::fs::seek(&file, SeekFrom::End(0))
                     .doing(|| format!("find the size of {label}"))?;
-                Ok(Self { stamp: None, file, label, size, identity: (stat.st_rdev, u64::MAX), sparse: false })
+                let identity = (stat.st_rdev, u64::MAX);
+                Ok(Self { stamp: None, file, label, size, identity, sparse: false, stored: Mutex::default() })
             }
             other => Err(Error::new(
                 ErrorKind::Denied,
                 format!("{label} is a {}: only regular files and block devices are read", kind_name(other)),
             )),
         }
+    }
+
+    /// The end of the stored range that `offset` is in, where that is known.
+    fn known(&self, offset: u64) -> Option<u64> {
+        let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.contains(&offset).then_some(stored.end)
     }
 
     fn lock(&mut self) -> Result<()> {
@@ -127,6 +139,9 @@ impl Source for FileSource {
         if !self.sparse || offset >= self.size {
             return offset.min(self.size);
         }
+        if self.known(offset).is_some() {
+            return offset;
+        }
         match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
             Ok(data) => data.clamp(offset, self.size),
             Err(rustix::io::Errno::NXIO) => self.size,
@@ -138,10 +153,13 @@ impl Source for FileSource {
         if !self.sparse || offset >= self.size {
             return self.size;
         }
-        match rustix::fs::seek(&self.file, SeekFrom::Hole(offset)) {
-            Ok(hole) => hole.clamp(offset, self.size),
-            Err(_) => self.size,
+        if let Some(hole) = self.known(offset) {
+            return hole;
         }
+        let found = rustix::fs::seek(&self.file, SeekFrom::Hole(offset));
+        let hole = found.map_or(self.size, |hole| hole.clamp(offset, self.size));
+        *self.stored.lock().unwrap_or_else(PoisonError::into_inner) = offset..hole;
+        hole
     }
 
     fn file(&self) -> Option<(&File, u64)> {

@@ -94,7 +94,7 @@ fn disk_images() -> Vec<Case> {
         ("list-far", vec![(trailer + 216, &[0xff; 8])], Corrupt, "property list lies past the end"),
         ("list-4-gib", vec![(trailer + 227, &[1])], Limit, "longer than 32 MiB"),
         ("size-2-64", vec![(trailer + 492, &[0xff; 8])], Corrupt, "longer than a disk can be"),
-        ("size-2-62", vec![(trailer + 492, &[0, 0x1f])], Corrupt, "no run"),
+        ("size-2-tib", vec![(trailer + 492, &[0, 0, 0, 1])], Corrupt, "no run"),
     ];
     let mut cases = table("dmg", "dmg", &sound, &rows);
     let case = |name: &str, bytes: Vec<u8>| Case::new(&format!("dmg-{name}.dmg"), "dmg", bytes);

@@ -199,8 +199,8 @@ fn bombs() -> Vec<Case> {
         Case::new("qcow2-one-table-16-tib.qcow2", "qcow2", one_table).corrupt("more L2 tables than"),
         // 128 GiB of data out of 18 MiB: more than there is room for.
         Case::of("qcow2-alias-bomb.qcow2", aliased((1u64 << 63 | 0x50000).to_be_bytes(), 256))
-            .refused([NoSpace, Limit], "bytes"),
-        Case::of("qcow2-deflate-bomb.qcow2", bomb(&text, 256)).refused([NoSpace, Limit], "bytes"),
+            .refused([NoSpace, Limit], "not enough space"),
+        Case::of("qcow2-deflate-bomb.qcow2", bomb(&text, 256)).refused([NoSpace, Limit], "not enough space"),
         // Zeros become holes, however they are written down.
         Case::of("qcow2-zeros-bomb.qcow2", bomb(&zeros, 1)).confined(Content::Hole(1 << 29)),
     ]

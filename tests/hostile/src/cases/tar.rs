@@ -81,7 +81,7 @@ pub fn cases(place: &Place) -> Vec<Case> {
         case("negative", &[member("disk.qcow2", b'0', "", &[0xff; 12], &image)])
             .refused([Corrupt, Limit], ""),
         Case::of("cut.tar", Entry::bytes(&short[..2 << 16])).corrupt(""),
-        Case::of("many.tar", Entry::bytes(many)).refused([Limit], "members"),
+        Case::of("many.tar", Entry::bytes(many)).refused([NotFound], "called like a disk"),
         case("backed", &[file("base.img", &[7; 4096]), file("disk.qcow2", &backed)])
             .refused([super::INVALID, Denied, witvirt_disk::ErrorKind::Unsupported, NotFound], ""),
         case("descriptor", &[file("disk.vmdk", descriptor.as_bytes())])

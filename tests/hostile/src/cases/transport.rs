@@ -30,8 +30,10 @@ fn packed(kind: &str, times: usize, byte: u8, end: &[u8]) -> Vec<u8> {
             lzma_rust2::XzWriter::new(&mut bytes, options)
                 .and_then(|mut encoder| fill(&mut encoder).and_then(|()| encoder.finish().map(drop)))
         }
-        "zst" => zstd::Encoder::new(&mut bytes, 1)
-            .and_then(|mut encoder| fill(&mut encoder).and_then(|()| encoder.finish().map(drop))),
+        "zst" => zstd::Encoder::new(&mut bytes, 1).and_then(|mut encoder| {
+            encoder.include_checksum(true)?;
+            fill(&mut encoder).and_then(|()| encoder.finish().map(drop))
+        }),
         _ => {
             let mut encoder = bzip2::write::BzEncoder::new(&mut bytes, bzip2::Compression::best());
             fill(&mut encoder).and_then(|()| encoder.finish().map(drop))

@@ -83,7 +83,6 @@ fn headers() -> Vec<Case> {
         ("compression-7", vec![(77, &[7])], Unsupported, "compression 7"),
         ("table-on-directory", vec![(21 << 9, &[21])], Corrupt, "overlaps the grain directory"),
         ("table-far", vec![(21 << 9, &[0xff; 4])], Corrupt, "grain table lies past"),
-        ("grain-on-table", vec![(22 << 9, &[22])], Corrupt, "a grain overlaps"),
         ("grain-far", vec![(22 << 9, &[0xff; 4])], Corrupt, "a grain lies past"),
     ];
     let mut cases = table("vmdk", "vmdk", &monolithic(), &rows);
@@ -102,6 +101,11 @@ fn grains() -> Vec<Case> {
     let bomb = zlib(&vec![0; 64 << 20]);
     let grain = |name: &str, bytes: Vec<u8>| Case::new(&format!("vmdk-grain-{name}.vmdk"), "vmdk", bytes);
     let twice = patched(&monolithic(), &[((22 << 9) + 4, &128u32.to_le_bytes())]);
+    // The tables are bytes of the file like others.
+    let on_table = patched(&monolithic(), &[(22 << 9, &22u32.to_le_bytes())]);
+    let mut table = on_table[22 << 9..150 << 9].to_vec();
+    table.truncate(1 << 16);
+    table.resize(1 << 20, 0);
     let mut doubled = noise(1 << 16).repeat(2);
     doubled.resize(1 << 20, 0);
     vec![
@@ -109,6 +113,7 @@ fn grains() -> Vec<Case> {
         grain("of-another", compressed(128 * 7, sound.len() as u32, &sound)).corrupt(""),
         grain("damaged", compressed(0, 600, &[0xff; 600])).corrupt("byte"),
         grain("bomb", compressed(0, bomb.len() as u32, &bomb)).corrupt(""),
+        grain("on-table", on_table).confined(Content::Bytes(table)),
         grain("shared", twice).confined(Content::Bytes(doubled)),
     ]
 }
@@ -117,15 +122,15 @@ fn grains() -> Vec<Case> {
 fn embedded(place: &Place) -> Vec<Case> {
     let canary = place.canary();
     let flat = format!("RW 2048 FLAT \"{canary}\" 0");
-    let case = |name: &str, kind: &str, extents: &str| {
+    let case = |name: &str, kind: &str, extents: &str, word: &str| {
         let name = format!("vmdk-embedded-{name}.vmdk");
-        Case::new(&name, "vmdk", sparse(2048, &descriptor(kind, extents))).corrupt("disagree")
+        Case::new(&name, "vmdk", sparse(2048, &descriptor(kind, extents))).corrupt(word)
     };
     vec![
-        case("flat", "monolithicFlat", &flat),
-        case("two", "monolithicSparse", &format!("RW 2048 SPARSE \"x\"\n{flat}")),
-        case("longer", "monolithicSparse", "RW 4096 SPARSE \"x\""),
-        case("kind", "twoGbMaxExtentSparse", "RW 2048 SPARSE \"x\""),
+        case("flat", "monolithicFlat", &flat, "disagree"),
+        case("two", "monolithicSparse", &format!("RW 2048 SPARSE \"x\"\n{flat}"), "cannot have an extent"),
+        case("longer", "monolithicSparse", "RW 4096 SPARSE \"x\"", "disagree"),
+        case("kind", "twoGbMaxExtentSparse", "RW 2048 SPARSE \"x\"", "disagree"),
     ]
 }
 

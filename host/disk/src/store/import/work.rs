@@ -55,7 +55,15 @@ impl Work {
 
     fn at(temp: Temp, work: String) -> Result<Self> {
         let dir = dirs::subdir(&temp.dir, IMAGE)?;
-        let file = dirs::open(&dir, DISK, OFlags::RDWR | OFlags::CREATE)?;
+        let open = || dirs::open(&dir, DISK, OFlags::RDWR | OFlags::CREATE);
+        let file = open().or_else(|error| match error.kind() {
+            // Killed between its sealing and its publication: it is made again.
+            ErrorKind::Denied => {
+                dir.remove_file(DISK).doing(|| format!("remove {DISK}"))?;
+                open()
+            }
+            _ => Err(error),
+        })?;
         Ok(Self { temp, dir, file, finished: Finished::default(), journal: None, work })
     }
 

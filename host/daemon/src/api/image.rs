@@ -48,23 +48,140 @@ pub struct ImageSource {
 }
 
 /// An image to import.
-#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ImportRequest {
-    /// Absolute path of the file on the daemon's host.
-    pub path: String,
-    /// What to call it; from the file's name when absent.
+    /// Where it is: the absolute path of a file or of a directory of parts on the daemon's host, "http://..." or
+    /// "https://...", or "docker://HOST/NAME:TAG" (the same: "oci://") for an artifact in a registry.
+    pub source: String,
+    /// What to call it; from the last part of the source when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
     /// Its format; probed when absent, which never yields raw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
-    /// What the file must hash to.
+    /// What it is unpacked from first: "auto" (what its bytes say, the default), "none", or names like "gzip" and "tar+gzip".
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<Digest>,
+    pub unpack: Option<String>,
+    /// Which file of an archive or an artifact it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// How the artifact is laid out; found out by the plugins when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<String>,
+    /// Which manifest of an index, as "linux/arm64"; that of the daemon's host when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// What the bytes as they are transported must hash to: "sha256:...", "sha512:...", "sha1:..." or "md5:...".
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checksums: Vec<String>,
+    /// When the source is asked.
+    #[serde(default)]
+    pub pull_policy: PullPolicy,
     /// Whether the name is taken away from another image that has it.
     #[serde(default)]
     pub replace: bool,
+    /// What is presented to the server or registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<RemoteAccess>,
+}
+
+/// When a remote source is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PullPolicy {
+    /// Always; nothing is downloaded where the registry still has what the store has.
+    #[default]
+    Always,
+    /// Where the store has nothing from that source.
+    IfNotPresent,
+    /// Never: the store has it, or it is an error.
+    Never,
+}
+
+/// What a caller presents to a server or registry. It is used for this request alone, kept nowhere and shown nowhere.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct RemoteAccess {
+    /// Headers for HTTP servers, as name and value.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+    /// User and password, with a colon between them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+    /// Credentials for registries: the text of docker's config.json. Helpers that it names are not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub docker_config: Option<String>,
+    /// Certificates (PEM) to trust besides those of the system, for HTTP servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+}
+
+impl std::fmt::Debug for RemoteAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RemoteAccess(not shown)")
+    }
+}
+
+/// The query of an upload; the body is the image file.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct UploadParams {
+    /// What to call the image.
+    pub name: Name,
+    /// Its format; probed when absent, which never yields raw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// As in an import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpack: Option<String>,
+    /// Which file of an archive it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// What the body must hash to, as in an import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+    /// Whether the name is taken away from another image that has it.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// An artifact to make of an image.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct PushRequest {
+    /// Where to: "docker://HOST/NAME:TAG" (the same: "oci://").
+    pub target: String,
+    /// How the artifact is laid out ("containerdisk", "macosvz").
+    pub layout: String,
+    /// Format of the disk in it; the layout's usual one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// What it is for, as "linux/arm64"; the daemon's host when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// The layout's own options.
+    #[serde(default)]
+    #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
+    pub options: serde_json::Map<String, serde_json::Value>,
+    /// Further files for it, as role ("aux-image") and absolute path on the daemon's host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<(String, String)>,
+    /// What is presented to the registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<RemoteAccess>,
+}
+
+/// What was pushed.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct PushReply {
+    /// The artifact, by its digest.
+    pub reference: String,
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Bytes of all its blobs.
+    pub size: u64,
 }
 
 /// What was imported.
@@ -73,8 +190,11 @@ pub struct ImportRequest {
 pub struct ImportReply {
     /// The image.
     pub image: Image,
-    /// Whether it was in the store before.
+    /// Whether its content was in the store before.
     pub existed: bool,
+    /// What the artifact says of the machine, as name and value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<(String, String)>,
 }
 
 /// What checking an image found.

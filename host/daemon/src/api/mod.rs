@@ -24,6 +24,15 @@ pub enum Progress<T> {
         /// Bytes in all, where that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         total: Option<u64>,
+        /// Bytes a second, over the last seconds.
+        #[serde(default)]
+        rate: u64,
+        /// Seconds to the end at this rate, where the total is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        eta: Option<u64>,
+        /// What runs side by side (layers, downloads), in the order in which it began.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        parts: Vec<Part>,
     },
     /// Something worth knowing that stops nothing.
     Warning {
@@ -40,6 +49,21 @@ pub enum Progress<T> {
         /// Why.
         error: Error,
     },
+}
+
+/// How far one part of an operation is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Part {
+    /// Which one.
+    pub name: String,
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// Bytes a second, over the last seconds.
+    #[serde(default)]
+    pub rate: u64,
 }
 
 /// The empty answer.

@@ -13,6 +13,7 @@ use super::args::ImageCommand;
 use super::local;
 use super::output::{self, Paint, Table};
 use super::progress::Bar;
+use super::remote;
 use super::upkeep;
 use crate::api::Empty;
 use crate::api::image::{CheckReport, CollectRequest, Image, ImportReply, ImportRequest};
@@ -20,10 +21,17 @@ use crate::client::{Client, encode};
 
 pub(super) async fn image(context: &Context, command: ImageCommand) -> anyhow::Result<ExitCode> {
     match command {
-        ImageCommand::Import { file, name, format, sha256, replace } => {
-            let request = ImportRequest { path: whole(&file)?, name, format, sha256, replace };
-            let reply = import(&context.client()?, &request).await?;
+        ImageCommand::Import(args) => {
+            let reply = remote::import(&context.client()?, args).await?;
             return imported(context, &reply);
+        }
+        ImageCommand::Push(args) => {
+            let reply = remote::push(&context.client()?, args).await?;
+            if context.json() {
+                output::json(&reply)?;
+            } else {
+                output::print(&format!("{}  {}\n", output::clean(&reply.reference), ByteSize(reply.size)))?;
+            }
         }
         ImageCommand::Ls => list(context).await?,
         ImageCommand::Inspect(one) => {
@@ -80,7 +88,7 @@ pub(super) async fn import(
     client: &Client,
     request: &ImportRequest,
 ) -> Result<ImportReply, crate::api::Error> {
-    let bar = Bar::new(&format!("import {}", request.path));
+    let bar = Bar::new(&format!("import {}", request.source));
     client.progress("/v1/images", request, |line| bar.update(line)).await
 }
 
@@ -106,6 +114,9 @@ fn imported(context: &Context, reply: &ImportReply) -> anyhow::Result<ExitCode> 
         let names = reply.image.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let known = if reply.existed { " (its content was in the store)" } else { "" };
         output::print(&format!("{names}  {}{known}\n", reply.image.digest))?;
+        for (name, value) in &reply.facts {
+            output::print(&format!("  {name:<20} {}\n", output::clean(value)))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -189,7 +200,7 @@ async fn check(context: &Context, image: &str, format: Option<String>) -> anyhow
 }
 
 /// "compression=zstd", "cluster-size=65536": numbers and truths are such, the rest are texts.
-fn parse_options(options: &[String]) -> anyhow::Result<Value> {
+pub(super) fn parse_options(options: &[String]) -> anyhow::Result<Value> {
     let mut map = Map::new();
     for option in options {
         let Some((name, value)) = option.split_once('=') else {

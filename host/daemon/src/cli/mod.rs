@@ -10,6 +10,7 @@ mod local;
 mod machine;
 mod output;
 mod progress;
+mod remote;
 mod run;
 mod serve;
 mod system;

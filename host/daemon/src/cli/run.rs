@@ -95,11 +95,10 @@ async fn define(client: &Client, input: Input, args: &RunArgs) -> anyhow::Result
         }
         Input::ImageFile(file) => {
             let request = ImportRequest {
-                path: image::whole(&file)?,
-                name: None,
+                source: image::whole(&file)?,
                 format: args.format.clone(),
-                sha256: None,
                 replace: true,
+                ..ImportRequest::default()
             };
             let reply = image::import(client, &request).await?;
             reply.image.names.first().map_or_else(|| reply.image.digest.to_string(), ToString::to_string)

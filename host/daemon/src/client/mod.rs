@@ -4,19 +4,23 @@ use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::UnixStream;
 
 use crate::api::{Error, ErrorKind, Progress};
 
 /// The longest line of a stream of JSON lines.
 const LONGEST_LINE: usize = 16 << 20;
+
+/// Bytes that are read at once of what is uploaded.
+const PIECE: usize = 256 << 10;
 
 /// Name of the protocol that a console's connection is switched to.
 pub const CONSOLE_PROTOCOL: &str = "witvirt-console";
@@ -104,16 +108,33 @@ impl Client {
         body: &B,
         mut seen: impl FnMut(&Progress<T>),
     ) -> Result<T, Error> {
-        let mut lines = self.lines::<B, Progress<T>>(Method::POST, path, body).await?;
-        while let Some(line) = lines.next().await? {
-            seen(&line);
-            match line {
-                Progress::Done { result } => return Ok(result),
-                Progress::Error { error } => return Err(error),
-                Progress::Progress { .. } | Progress::Warning { .. } => {}
-            }
+        let lines = self.lines::<B, Progress<T>>(Method::POST, path, body).await?;
+        to_the_end(lines, &mut seen).await
+    }
+
+    /// Sends bytes, and follows the progress of what becomes of them to its end. `length`: how many there are.
+    ///
+    /// # Errors
+    /// The daemon's, that it cannot be reached, that `content` cannot be read, or that the stream ended early.
+    pub async fn upload<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        length: Option<u64>,
+        content: impl AsyncRead + Send + Unpin + 'static,
+        mut seen: impl FnMut(&Progress<T>),
+    ) -> Result<T, Error> {
+        let mut request = Request::put(path).header(HOST, "witvirt").header(CONTENT_TYPE, "application/octet-stream");
+        if let Some(length) = length {
+            request = request.header(CONTENT_LENGTH, length);
         }
-        Err(Error::new(ErrorKind::Unavailable, "the daemon went away in the middle of the operation"))
+        let body = StreamBody::new(pieces(content));
+        let request = request.body(body).map_err(|error| unexpected(&error))?;
+        let response = self.send(request).await?;
+        if !response.status().is_success() {
+            return Err(refused(response).await);
+        }
+        let lines = Lines { body: response.into_body(), buffer: Vec::new(), item: PhantomData };
+        to_the_end(lines, &mut seen).await
     }
 
     /// Follows a stream of bytes.
@@ -165,7 +186,11 @@ impl Client {
         if response.status().is_success() { Ok(response) } else { Err(refused(response).await) }
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+    async fn send<B>(&self, request: Request<B>) -> Result<Response<Incoming>, Error>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -185,6 +210,39 @@ impl Client {
                 .hint("start one with `witvirt daemon --config FILE`, or name its socket with --socket or $WITVIRT_SOCKET"),
         }
     }
+}
+
+/// Follows progress to its end.
+async fn to_the_end<T: DeserializeOwned>(
+    mut lines: Lines<Progress<T>>,
+    seen: &mut impl FnMut(&Progress<T>),
+) -> Result<T, Error> {
+    while let Some(line) = lines.next().await? {
+        seen(&line);
+        match line {
+            Progress::Done { result } => return Ok(result),
+            Progress::Error { error } => return Err(error),
+            Progress::Progress { .. } | Progress::Warning { .. } => {}
+        }
+    }
+    Err(Error::new(ErrorKind::Unavailable, "the daemon went away in the middle of the operation"))
+}
+
+/// What a reader gives, in pieces as large as it gives them.
+fn pieces(
+    content: impl AsyncRead + Send + Unpin + 'static,
+) -> impl futures_util::Stream<Item = io::Result<Frame<Bytes>>> + Send {
+    futures_util::stream::unfold(content, |mut content| async move {
+        let mut buffer = vec![0; PIECE];
+        match content.read(&mut buffer).await {
+            Ok(0) => None,
+            Ok(count) => {
+                buffer.truncate(count);
+                Some((Ok(Frame::data(Bytes::from(buffer))), content))
+            }
+            Err(error) => Some((Err(error), content)),
+        }
+    })
 }
 
 fn lost(error: &hyper::Error) -> Error {

@@ -28,6 +28,11 @@ pub struct ConfigFile {
     pub pipeline: BTreeMap<Name, PipelineTable>,
     /// Images, and files that users may name.
     pub store: StoreTable,
+    /// How servers are reached that images come from, those of registries included.
+    pub http: witvirt_fetch::HttpConfig,
+    /// Registries, by the host (and port, where there is one) that references name them with: "quay.io",
+    /// "localhost:5000"; "docker.io" for Docker Hub.
+    pub registry: BTreeMap<String, witvirt_fetch::RegistryConfig>,
     /// What runs the machines.
     pub hypervisor: HypervisorTable,
     /// What is kept of consoles.

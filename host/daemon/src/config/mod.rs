@@ -41,6 +41,8 @@ pub struct Config {
     pub store_directory: PathBuf,
     /// Directories whose files users may name.
     pub allowed_directories: Vec<PathBuf>,
+    /// How servers and registries are reached that images come from.
+    pub fetch: witvirt_fetch::FetchConfig,
     /// Which unused images are removed.
     pub collect: Option<CollectTable>,
     /// What runs the machines.

@@ -1,9 +1,10 @@
 //! From the file to [`Config`]: defaults, absolute paths, and the rules that a schema cannot express.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use witvirt_core::plugin::{Limits, PluginEntry, PluginKind};
+use witvirt_fetch::{FetchConfig, HttpConfig, RegistryConfig};
 
 use super::directories::Directories;
 use super::file::{ConfigFile, LimitsTable, PluginTable, TrustMode};
@@ -48,6 +49,7 @@ pub(super) fn defaults(file: ConfigFile, base: &Path) -> Config {
             .iter()
             .map(|path| normal(&base.join(path)))
             .collect(),
+        fetch: fetch(file.http, file.registry, base),
         collect: file.store.collect,
         hypervisor: Hypervisor {
             driver: file.hypervisor.driver,
@@ -80,6 +82,24 @@ pub(super) fn defaults(file: ConfigFile, base: &Path) -> Config {
         state_directory: state,
         run_directory: run,
     }
+}
+
+fn fetch(
+    mut http: HttpConfig,
+    mut registry: BTreeMap<String, RegistryConfig>,
+    base: &Path,
+) -> FetchConfig {
+    let place = |file: &mut Option<PathBuf>| {
+        if let Some(path) = file {
+            *path = normal(&base.join(&*path));
+        }
+    };
+    place(&mut http.ca_file);
+    for table in registry.values_mut() {
+        place(&mut table.ca_file);
+        place(&mut table.auth_file);
+    }
+    FetchConfig { http, registry }
 }
 
 fn entry(plugin: PluginTable, base: &Path, limits: Limits) -> PluginEntry {

@@ -66,6 +66,9 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         operation["requestBody"] =
             json!({ "required": true, "content": { "application/json": { "schema": schema } } });
     }
+    if route.octets {
+        operation["requestBody"] = json!({ "required": true, "content": { "application/octet-stream": {} } });
+    }
     operation
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Route {
     pub role: Role,
     pub query: Option<SchemaOf>,
     pub body: Option<SchemaOf>,
+    /// Whether the body is bytes of any kind and length instead.
+    pub octets: bool,
     pub answer: Answer,
     pub handler: MethodRouter<Arc<Service>>,
     /// Whether it may take as long as it takes.
@@ -67,6 +69,15 @@ impl Route {
         T: 'static,
     {
         Self::new(Method::POST, MethodFilter::POST, path, name, summary, handler)
+    }
+
+    /// For those who may act.
+    pub fn put<H, T>(path: &'static str, name: &'static str, summary: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Arc<Service>>,
+        T: 'static,
+    {
+        Self::new(Method::PUT, MethodFilter::PUT, path, name, summary, handler)
     }
 
     /// For those who may act.
@@ -99,6 +110,7 @@ impl Route {
             role,
             query: None,
             body: None,
+            octets: false,
             answer: Answer::Json(schema_of::<crate::api::Empty>),
             handler: on(filter, handler),
             unbounded: false,
@@ -114,6 +126,12 @@ impl Route {
     /// The body.
     pub fn body<T: JsonSchema>(mut self) -> Self {
         self.body = Some(schema_of::<T>);
+        self
+    }
+
+    /// A body of bytes, of any length.
+    pub fn bytes_body(mut self) -> Self {
+        self.octets = true;
         self
     }
 

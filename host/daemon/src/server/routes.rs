@@ -4,7 +4,10 @@ use super::route::{Answer, Route};
 use super::{console, host, images, machines};
 use crate::api::document::{Conversion, ConvertRequest};
 use crate::api::host::{Check, Health, HostInfo, Version};
-use crate::api::image::{CheckReport, CollectRequest, CollectedImage, Image, ImportReply, ImportRequest};
+use crate::api::image::{
+    CheckReport, CollectRequest, CollectedImage, Image, ImportReply, ImportRequest, PushReply,
+    PushRequest, UploadParams,
+};
 use crate::api::machine::{
     ConsoleParams, CreateReply, CreateRequest, EventParams, LogParams, RemoveParams, StartParams,
     StopRequest, WaitParams, WaitReply,
@@ -146,10 +149,19 @@ fn images() -> Vec<Route> {
         Route::post(
             "/v1/images",
             "importImage",
-            "Copy an image file of this host into the store.",
+            "Bring an image into the store: a file of this host, a URL, an artifact in a registry.",
             images::import,
         )
         .body::<ImportRequest>()
+        .lines::<Progress<ImportReply>>(),
+        Route::put(
+            "/v1/images",
+            "uploadImage",
+            "Bring the image in the request's body into the store.",
+            images::upload,
+        )
+        .query::<UploadParams>()
+        .bytes_body()
         .lines::<Progress<ImportReply>>(),
         Route::post(
             "/v1/images/collect",
@@ -169,6 +181,14 @@ fn images() -> Vec<Route> {
         )
         .query::<RemoveParams>()
         .json::<Empty>(),
+        Route::post(
+            "/v1/images/{name}/push",
+            "pushImage",
+            "Put an image into a registry.",
+            images::push,
+        )
+        .body::<PushRequest>()
+        .lines::<Progress<PushReply>>(),
         Route::post("/v1/images/{name}/check", "checkImage", "Hash an image again.", images::check)
             .lines::<Progress<CheckReport>>(),
     ]

@@ -1,24 +1,17 @@
 //! Images of the store.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use cap_std::fs::Dir;
 use tokio::sync::mpsc;
 use witvirt_core::spec::{Disk, DiskSource};
 use witvirt_core::{Digest, Name};
-use witvirt_disk::{
-    Access, AllowedDirs, Checksum, ImageRecord, ImageState, ImageSummary, ImportRequest as DiskImport,
-    SourceFile, SourceRecord,
-};
+use witvirt_disk::{ImageRecord, ImageState, ImageSummary, SourceRecord};
 
+use super::watch::with_progress;
 use super::{Service, blocking};
-use crate::api::image::{CheckFinding, CheckReport, Image, ImageSource, ImportReply, ImportRequest};
-use crate::api::{Error, ErrorKind, Progress};
-
-/// How often progress is told.
-const TICK: Duration = Duration::from_millis(200);
+use crate::api::image::{CheckFinding, CheckReport, Image, ImageSource};
+use crate::api::{Error, Progress};
 
 impl Service {
     /// Every image.
@@ -82,35 +75,6 @@ impl Service {
         })
     }
 
-    /// Copies an image file into the store. `anywhere`: the caller could read every file of this host anyway.
-    pub fn import(
-        self: &Arc<Self>,
-        request: ImportRequest,
-        anywhere: bool,
-    ) -> mpsc::Receiver<Progress<ImportReply>> {
-        let service = Arc::clone(self);
-        with_progress("import", move |progress| {
-            let path = PathBuf::from(&request.path);
-            let name = match request.name {
-                Some(name) => name,
-                None => name_of(&path)?,
-            };
-            let root = if anywhere { Some(AllowedDirs::new(["/"])?) } else { None };
-            let resources = service.resources();
-            let allowed = root.as_ref().unwrap_or(&resources.allowed);
-            let access =
-                Access { formats: resources.plugins.as_ref(), allowed, references: &resources.allowed };
-            let mut wanted =
-                DiskImport::new(SourceFile { path, format: request.format, backing_format: None });
-            wanted.name = Some(name);
-            wanted.replace = request.replace;
-            wanted.checksums.extend(request.sha256.map(Checksum::from));
-            let imported = resources.store.import(access, &wanted, progress)?;
-            let summary = resources.store.inspect(&imported.record.digest.to_string())?;
-            Ok(ImportReply { image: image(summary), existed: imported.existed })
-        })
-    }
-
     /// Hashes an image again.
     pub fn check_image(self: &Arc<Self>, reference: String) -> mpsc::Receiver<Progress<CheckReport>> {
         let service = Arc::clone(self);
@@ -130,62 +94,8 @@ impl Service {
     }
 }
 
-/// A name for an image from its file's name: "Debian 12.qcow2" becomes "debian-12".
-///
-/// # Errors
-/// When nothing usable is left of it.
-pub fn name_of(path: &std::path::Path) -> Result<Name, Error> {
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let usable: String = stem
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '-' })
-        .take(63)
-        .collect();
-    Name::new(usable.trim_matches(|c: char| !c.is_ascii_alphanumeric())).map_err(|_| {
-        Error::new(ErrorKind::Invalid, format!("no name can be made of {}", path.display()))
-            .hint("give one with --name")
-    })
-}
-
-/// Runs `work` away from the async threads and tells how far it is. When nobody listens any more, it is cancelled.
-pub(crate) fn with_progress<T: Send + 'static>(
-    phase: &'static str,
-    work: impl FnOnce(&witvirt_disk::Progress) -> Result<T, Error> + Send + 'static,
-) -> mpsc::Receiver<Progress<T>> {
-    let (sender, receiver) = mpsc::channel(16);
-    let progress = Arc::new(witvirt_disk::Progress::new());
-    let shared = Arc::clone(&progress);
-    tokio::spawn(async move {
-        let mut working = tokio::task::spawn_blocking(move || work(&shared));
-        let end = loop {
-            tokio::select! {
-                end = &mut working => break end,
-                () = sender.closed() => progress.cancel(),
-                () = tokio::time::sleep(TICK) => {
-                    let status = progress.status();
-                    let total = Some(status.total).filter(|total| *total > 0);
-                    let line = Progress::Progress { phase: phase.to_owned(), done: status.done, total };
-                    let _ = sender.try_send(line);
-                }
-            }
-            if sender.is_closed() {
-                break working.await;
-            }
-        };
-        let line = match end {
-            Ok(Ok(result)) => Progress::Done { result },
-            Ok(Err(error)) => Progress::Error { error },
-            Err(error) => {
-                Progress::Error { error: Error::caused(ErrorKind::Internal, "the operation broke", &error) }
-            }
-        };
-        let _ = sender.send(line).await;
-    });
-    receiver
-}
-
 /// As the API shows it.
-fn image(summary: ImageSummary) -> Image {
+pub(super) fn image(summary: ImageSummary) -> Image {
     let (state, reason) = match summary.state {
         ImageState::Ready => ("ready", None),
         ImageState::Quarantined(reason) => ("quarantined", Some(reason)),
@@ -215,16 +125,5 @@ fn source(record: SourceRecord) -> ImageSource {
         plugin: format!("{} {}", record.plugin, record.plugin_version),
         size: record.size,
         digest: record.digest,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn names_come_from_file_names() {
-        for (path, name) in [("/a/Debian 12.qcow2", "debian-12"), ("x.tar.img", "x.tar"), ("/-a-.raw", "a")] {
-            assert_eq!(super::name_of(path.as_ref()).unwrap().as_str(), name);
-        }
-        assert!(super::name_of("/---.img".as_ref()).is_err());
     }
 }

@@ -5,21 +5,24 @@ pub mod check;
 mod facts;
 mod failure;
 mod images;
+mod import;
 mod lazy;
 mod machines;
 pub mod pipeline;
 mod plugins;
+mod push;
 mod resources;
+mod watch;
 mod upkeep;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Context;
 use witvirt_disk::{AllowedDirs, Store, StoreOptions};
-use witvirt_fetch::{Fetch, FetchConfig};
+use witvirt_fetch::Fetch;
 use witvirt_machine::Machines;
 
-pub use images::name_of;
+pub use import::name_of;
 pub use lazy::name_of as name_of_url;
 pub use plugins::Plugins;
 
@@ -40,6 +43,10 @@ pub struct Service {
     plugins: Arc<Plugins>,
     resources: Arc<StoreResources>,
     machines: Machines,
+    /// What reaches servers and registries.
+    fetch: Fetch,
+    /// Downloads that run.
+    flights: import::Flights,
     /// One admission at a time: a policy that counts must not be asked twice about the same room.
     admission: tokio::sync::Mutex<()>,
     reviews: std::sync::atomic::AtomicU64,
@@ -52,9 +59,8 @@ impl Service {
     /// Everything that keeps a daemon from serving.
     pub async fn open(config: Config) -> anyhow::Result<Arc<Self>> {
         let opening = config.clone();
-        let (plugins, store, allowed) = blocking(move || parts(&opening)).await??;
-        let fetch = Fetch::new(&FetchConfig::default())?;
-        let lazy = LazyDisks::new(Arc::clone(&store), Arc::clone(&plugins), fetch);
+        let (plugins, store, allowed, fetch) = blocking(move || parts(&opening)).await??;
+        let lazy = LazyDisks::new(Arc::clone(&store), Arc::clone(&plugins), fetch.clone());
         let resources = Arc::new(StoreResources { store, plugins: Arc::clone(&plugins), allowed, lazy });
         let machines = machines::open(&config, Arc::clone(&resources)).await?;
         let service = Arc::new(Self {
@@ -63,6 +69,8 @@ impl Service {
             plugins,
             resources,
             machines,
+            fetch,
+            flights: import::Flights::default(),
             admission: tokio::sync::Mutex::new(()),
             reviews: std::sync::atomic::AtomicU64::new(0),
         });
@@ -176,8 +184,8 @@ impl Service {
     }
 }
 
-/// Plugins, store and allowed directories. Blocks.
-fn parts(config: &Config) -> anyhow::Result<(Arc<Plugins>, Arc<Store>, AllowedDirs)> {
+/// Plugins, store, allowed directories and what reaches servers. Blocks.
+fn parts(config: &Config) -> anyhow::Result<(Arc<Plugins>, Arc<Store>, AllowedDirs, Fetch)> {
     let plugins = Plugins::load(config).map_err(|failures| anyhow::anyhow!(failures.join("\n")))?;
     let mut broken = Vec::new();
     for pipeline in &config.pipelines {
@@ -189,7 +197,8 @@ fn parts(config: &Config) -> anyhow::Result<(Arc<Plugins>, Arc<Store>, AllowedDi
     let allowed = AllowedDirs::new(&config.allowed_directories).context("[store] allowed-directories")?;
     let store = Store::open(&config.store_directory, StoreOptions::default())
         .with_context(|| format!("cannot open the store {}", config.store_directory.display()))?;
-    Ok((Arc::new(plugins), Arc::new(store), allowed))
+    let fetch = Fetch::new(&config.fetch).context("[http] and [registry]")?;
+    Ok((Arc::new(plugins), Arc::new(store), allowed, fetch))
 }
 
 /// Everything short of serving: loads the plugins and looks at the pipelines and directories. Blocks.
@@ -197,7 +206,7 @@ fn parts(config: &Config) -> anyhow::Result<(Arc<Plugins>, Arc<Store>, AllowedDi
 /// # Errors
 /// The first group of things that keep a daemon from serving.
 pub fn rehearse(config: &Config) -> anyhow::Result<Vec<crate::api::plugin::Plugin>> {
-    let (plugins, _, _) = parts(config)?;
+    let (plugins, ..) = parts(config)?;
     Ok(plugins.list())
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use witvirt_core::Name;
+use witvirt_core::artifact::{ArtifactLayout, ArtifactLayouts};
 use witvirt_core::domain::Converter;
 use witvirt_core::format::{Format, Formats};
 use witvirt_core::plugin::PluginEntry;
@@ -150,6 +151,16 @@ impl Formats for Plugins {
     }
 }
 
+impl ArtifactLayouts for Plugins {
+    fn artifact_layouts(&self) -> Vec<Arc<dyn ArtifactLayout>> {
+        let layout = |serving: &Serving| match &serving.loaded.plugin {
+            witvirt_engine::Plugin::Artifact(layout) => Some(Arc::clone(layout)),
+            _ => None,
+        };
+        self.current().iter().filter_map(layout).collect()
+    }
+}
+
 impl Converters for Plugins {
     fn converter(&self, name: &Name) -> Option<Arc<dyn Converter>> {
         self.current().iter().find(|serving| serving.entry.name == *name).and_then(|serving| {
@@ -184,9 +195,9 @@ fn differs(old: &Serving, entry: &PluginEntry, loaded: &Loaded) -> bool {
 fn describe(serving: &Serving) -> Plugin {
     let report = &serving.loaded.report;
     let conversions = report.conversions.iter().map(|(from, to)| format!("{from} -> {to}"));
-    let formats = report.formats.iter().map(|format| match report.writes {
-        true => format!("{format} (reads, writes)"),
-        false => format!("{format} (reads)"),
+    let formats = report.formats.iter().chain(&report.layouts).map(|name| match report.writes {
+        true => format!("{name} (reads, writes)"),
+        false => format!("{name} (reads)"),
     });
     Plugin {
         name: report.name.clone(),

@@ -59,7 +59,10 @@ pub fn pack(
     let mut next = || -> Result<Option<Vec<u8>>> {
         progress.check()?;
         let mut block = Vec::with_capacity(BLOCK);
-        (&mut input).take(BLOCK as u64).read_to_end(&mut block).doing(|| format!("read \"{}\"", packing.role))?;
+        (&mut input)
+            .take(BLOCK as u64)
+            .read_to_end(&mut block)
+            .doing(|| format!("read \"{}\"", packing.role))?;
         before.update(&block);
         part.advance(block.len() as u64);
         Ok(Some(block).filter(|block| !block.is_empty()))
@@ -120,9 +123,7 @@ impl Codec {
                 encoded.truncate(count.map_err(|error| broke(error.to_string()))?);
                 Ok(encoded)
             }
-            Self::Zstd => {
-                zstd::bulk::compress(block, ZSTD_LEVEL).map_err(|error| broke(error.to_string()))
-            }
+            Self::Zstd => zstd::bulk::compress(block, ZSTD_LEVEL).map_err(|error| broke(error.to_string())),
         }
     }
 }
@@ -265,8 +266,14 @@ mod tests {
     fn packed(compression: &str, tar: bool) -> (Packed, Vec<u8>) {
         let (content, mut out) = (content(), Vec::new());
         let packing = packing(compression, tar);
-        let packed =
-            pack(&mut content.as_slice(), content.len() as u64, &packing, 1_700_000_000, &mut out, &Progress::new());
+        let packed = pack(
+            &mut content.as_slice(),
+            content.len() as u64,
+            &packing,
+            1_700_000_000,
+            &mut out,
+            &Progress::new(),
+        );
         (packed.unwrap(), out)
     }
 
@@ -288,7 +295,10 @@ mod tests {
             }
             assert_eq!(unpacked, content(), "{compression}");
             assert_eq!((packed.digest, packed.size), (digest(&blob), blob.len() as u64));
-            assert_eq!((packed.content_digest, packed.content_size), (digest(&unpacked), unpacked.len() as u64));
+            assert_eq!(
+                (packed.content_digest, packed.content_size),
+                (digest(&unpacked), unpacked.len() as u64)
+            );
             assert!(compression.is_empty() || packed.size < packed.content_size);
         }
     }
@@ -301,7 +311,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("a.tar");
         std::fs::write(&file, &blob).unwrap();
-        let listed = std::process::Command::new("tar").args(["--numeric-owner", "-tvf"]).arg(&file).output().unwrap();
+        let listed =
+            std::process::Command::new("tar").args(["--numeric-owner", "-tvf"]).arg(&file).output().unwrap();
         let text = String::from_utf8(listed.stdout).unwrap();
         assert!(text.starts_with("-r--r----- 107/107") && text.contains("5242887"), "{text}");
         assert!(text.trim_end().ends_with("disk/disk.img"), "{text}");
@@ -319,12 +330,15 @@ mod tests {
     #[test]
     fn a_file_that_became_shorter_is_noticed() {
         let short = [1u8; 100];
-        let error = pack(&mut short.as_slice(), 101, &packing("gzip", true), 0, &mut Vec::new(), &Progress::new());
+        let error =
+            pack(&mut short.as_slice(), 101, &packing("gzip", true), 0, &mut Vec::new(), &Progress::new());
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Changed);
         let progress = Progress::new();
         progress.cancel();
         let error = pack(&mut short.as_slice(), 100, &packing("", false), 0, &mut Vec::new(), &progress);
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Cancelled);
-        assert!(pack(&mut short.as_slice(), 100, &packing("xz", false), 0, &mut Vec::new(), &progress).is_err());
+        assert!(
+            pack(&mut short.as_slice(), 100, &packing("xz", false), 0, &mut Vec::new(), &progress).is_err()
+        );
     }
 }

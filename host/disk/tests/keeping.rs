@@ -149,3 +149,25 @@ fn an_image_that_is_taken_into_use_meanwhile_stays() {
     assert!(bench.store.collect(&RULES, late).unwrap().is_empty());
     assert_eq!(bench.store.list().unwrap().len(), 1);
 }
+
+#[test]
+fn an_overlay_may_be_read_over_the_image_of_the_store_that_it_was_made_over() {
+    if !formats::qemu_img() {
+        return;
+    }
+    let bench = Bench::new();
+    let digest = import(&bench, "base", 5, Some("base"));
+    let disk = disk_of(&bench, &digest);
+    let backing = format!("backing_file={},backing_fmt=raw", disk.display());
+    formats::run("qemu-img", &["create", "-q", "-f", "qcow2", "-o", &backing, "over.qcow2"], &bench.path(""));
+    let request = ImportRequest::new(SourceFile::new(bench.path("over.qcow2")));
+    let imported = bench.store.import(bench.access(), &request, &Progress::new()).unwrap();
+    assert!(imported.existed && imported.record.digest == digest);
+    // Another file there is none of the images, and outside of what is allowed.
+    let record = disk.with_file_name("image.json");
+    let backing = format!("backing_file={},backing_fmt=raw", record.display());
+    formats::run("qemu-img", &["create", "-q", "-f", "qcow2", "-o", &backing, "bad.qcow2"], &bench.path(""));
+    let request = ImportRequest::new(SourceFile::new(bench.path("bad.qcow2")));
+    let error = bench.store.import(bench.access(), &request, &Progress::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+}

@@ -8,7 +8,7 @@ use witvirt_core::format::{Format, Formats, Image};
 
 use super::layer::Layer;
 use super::name;
-use super::parent::{backing_of, check_identity, follow};
+use super::parent::{StoredImages, backing_of, check_identity, follow};
 use super::probe::{Ends, known};
 use super::raw::{self, RawImage};
 use crate::error::{Error, ErrorKind, Result};
@@ -37,13 +37,19 @@ pub(super) struct Opened {
 
 impl Chain {
     /// Opens a file and everything that it needs.
-    pub(crate) fn open(access: Access<'_>, limits: &Limits, file: &SourceFile) -> Result<Self> {
-        Self::of(access, limits, access.allowed.open(&file.path)?, file)
+    pub(crate) fn open(
+        access: Access<'_>,
+        images: &dyn StoredImages,
+        limits: &Limits,
+        file: &SourceFile,
+    ) -> Result<Self> {
+        Self::of(access, images, limits, access.allowed.open(&file.path)?, file)
     }
 
     /// Opens everything that an opened file needs; `file` says how to read it.
     pub(crate) fn of(
         access: Access<'_>,
+        images: &dyn StoredImages,
         limits: &Limits,
         mut located: Located,
         file: &SourceFile,
@@ -61,7 +67,7 @@ impl Chain {
             let backing = backing_of(&opened)?.cloned();
             let mut below = None;
             if let Some(reference) = &backing {
-                (located, format) = follow(access, &located, reference, file, layers.is_empty())?;
+                (located, format) = follow(access, images, &located, reference, file, layers.is_empty())?;
                 check_depth(layers.len() + 1, &mut seen, located.source.as_ref(), limits)?;
                 let mut parent = open_image(access, limits, &located, &format)?;
                 check_identity(&mut opened, &mut parent)?;

@@ -1,6 +1,7 @@
 //! The image below an image: found by the name or by the identity that the image gives for it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use witvirt_core::extent::Reference;
 use witvirt_core::format::Format;
@@ -10,7 +11,14 @@ use super::name;
 use super::probe::probe_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::request::{Access, SourceFile};
-use crate::source::Located;
+use crate::source::{Located, Source};
+
+/// The images of the store, which may be named by anybody who may read them from the store.
+pub(crate) trait StoredImages {
+    /// The disk of the image whose file in the store has this absolute path, as overlays record it; `None` when the path
+    /// is not one of the store's.
+    fn at(&self, path: &Path) -> Option<Result<Arc<dyn Source>>>;
+}
 
 /// In front of an identity in a reference that has no file name.
 const BY_IDENTITY: &str = "uuid:";
@@ -33,6 +41,7 @@ pub(super) fn backing_of(opened: &Opened) -> Result<Option<&Reference>> {
 /// written into a raw backing file whatever it wanted to be taken for.
 pub(super) fn follow(
     access: Access<'_>,
+    images: &dyn StoredImages,
     located: &Located,
     reference: &Reference,
     file: &SourceFile,
@@ -51,7 +60,12 @@ pub(super) fn follow(
         return Ok((find(access, located, identity, &format)?, format));
     }
     name::check(label, &reference.role, &reference.name)?;
-    let opened = access.references.open(&located.sibling(&reference.name));
+    let path = located.sibling(&reference.name);
+    if let Some(image) = images.at(&path) {
+        let image = image.map_err(|error| error.during(format!("the backing file of {label}")))?;
+        return Ok((Located::alone(image), format));
+    }
+    let opened = access.references.open(&path);
     let next = opened.map_err(|error| error.during(format!("the backing file of {label}")))?;
     Ok((next, format))
 }

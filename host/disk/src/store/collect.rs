@@ -125,7 +125,9 @@ impl Store {
     pub(super) fn touch(&self, digest: &Digest) -> Result<()> {
         let dir = dirs::existing(&self.images, &digest.hex())?;
         let file = dirs::open(&dir, USED, OFlags::RDWR | OFlags::CREATE)?;
-        let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+        // Not UTIME_NOW: the kernel's clock for files lags behind the one that `collect` compares with.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = Timespec { tv_sec: now.as_secs().cast_signed(), tv_nsec: i64::from(now.subsec_nanos()) };
         rustix::fs::futimens(&file, &Timestamps { last_access: now, last_modification: now })
             .doing(|| format!("note the use of image {digest}"))
     }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, OFlags};
 use witvirt_core::{Digest, Name};
@@ -10,10 +12,11 @@ use super::temp::Temp;
 use super::{Store, dirs};
 use crate::content;
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::map::StoredImages;
 use crate::progress::Progress;
 use crate::record::{ImageRecord, ImageState, ImageSummary, Seal};
 use crate::request::Removed;
-use crate::source::{FileSource, Source as _};
+use crate::source::{FileSource, Source};
 
 pub(super) const DISK: &str = "disk.raw";
 pub(super) const RECORD: &str = "image.json";
@@ -306,6 +309,22 @@ impl Store {
             self.names.remove_file(name).doing(|| format!("remove names/{name}"))?;
         }
         Ok(())
+    }
+}
+
+impl StoredImages for Store {
+    fn at(&self, path: &Path) -> Option<Result<Arc<dyn Source>>> {
+        let below = path.strip_prefix(&self.path).ok()?.strip_prefix("images").ok()?;
+        let mut parts = below.components().map(|part| part.as_os_str().to_str());
+        let (Some(Some(hex)), Some(Some(DISK)), None) = (parts.next(), parts.next(), parts.next()) else {
+            return None;
+        };
+        let digest = hex.parse().ok()?;
+        let open = || -> Result<Arc<dyn Source>> {
+            let (file, _) = self.base(&digest, &Progress::new())?;
+            Ok(Arc::new(FileSource::unlocked(file, &path.to_string_lossy())?))
+        };
+        Some(open())
     }
 }
 

@@ -12,7 +12,7 @@ impl Store {
     /// # Errors
     /// Whatever is wrong with the file or its plugin.
     pub fn info(&self, access: Access<'_>, file: &SourceFile) -> Result<ImageInfo> {
-        let mut chain = Chain::open(access, &self.limits, file)?;
+        let mut chain = Chain::open(access, self, &self.limits, file)?;
         let (source, _) = chain.records();
         let facts = chain.facts()?;
         Ok(ImageInfo { source, geometry: chain.geometry(), facts, references: chain.references().to_vec() })
@@ -23,7 +23,7 @@ impl Store {
     /// # Errors
     /// Whatever is wrong with the file or its plugin.
     pub fn check(&self, access: Access<'_>, file: &SourceFile) -> Result<CheckReport> {
-        let mut chain = Chain::open(access, &self.limits, file)?;
+        let mut chain = Chain::open(access, self, &self.limits, file)?;
         let findings = chain.check()?;
         chain.verify_unchanged()?;
         let (source, _) = chain.records();

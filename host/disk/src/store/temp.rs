@@ -108,8 +108,7 @@ fn is_kept(parent: &Dir, name: &str) -> bool {
     let Ok(journal) = dirs::open(&dir, JOURNAL, OFlags::RDONLY) else { return false };
     let Ok(modified) = journal.metadata().and_then(|metadata| metadata.modified()) else { return false };
     // A time in the future is as good as now.
-    SystemTime::now().duration_since(modified).is_ok_and(|age| age < KEPT)
-        || modified > SystemTime::now()
+    SystemTime::now().duration_since(modified).is_ok_and(|age| age < KEPT) || modified > SystemTime::now()
 }
 
 fn is_locked(parent: &Dir, name: &str) -> bool {

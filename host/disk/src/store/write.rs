@@ -30,7 +30,7 @@ impl Store {
         progress: &Progress,
     ) -> Result<Converted> {
         let mut chain = match &request.source {
-            ConvertSource::File(file) => Chain::open(access, &self.limits, file)?,
+            ConvertSource::File(file) => Chain::open(access, self, &self.limits, file)?,
             ConvertSource::Image(reference) => {
                 let (file, _) = self.base(&self.resolve(reference)?, progress)?;
                 let label = format!("image {reference}");

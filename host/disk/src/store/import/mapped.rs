@@ -41,7 +41,7 @@ impl Store {
                 format: reading.format.clone(),
                 backing_format: reading.backing_format.clone(),
             };
-            Chain::of(access, &self.limits, located, &file)?
+            Chain::of(access, self, &self.limits, located, &file)?
         } else {
             Chain::alone(access.formats, &self.limits, image, reading.format.as_deref())?
         };

@@ -101,7 +101,10 @@ pub fn load(cache: &Path, program: &Path) -> Result<Installed> {
 }
 
 /// The entries of the config for formats and layouts.
-fn entries() -> Result<Vec<PluginEntry>> {
+///
+/// # Errors
+/// When it cannot be read.
+pub fn entries() -> Result<Vec<PluginEntry>> {
     let text = fs::read_to_string(root().join("config/witvirt.toml"))?;
     let config: Config = toml::from_str(&text)?;
     let wanted = |kind| matches!(kind, PluginKind::DiskFormat | PluginKind::ArtifactLayout);

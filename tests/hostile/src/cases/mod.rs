@@ -40,6 +40,11 @@ pub fn all(place: &Place) -> Vec<Case> {
     .concat()
 }
 
+/// An image that nothing is wrong with.
+pub fn sound() -> crate::case::Entry {
+    crate::case::Entry::bytes(qcow2::image())
+}
+
 /// The kind of what has another signature than the format that was stated.
 const INVALID: ErrorKind = ErrorKind::InvalidInput;
 

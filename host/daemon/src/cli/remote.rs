@@ -93,7 +93,9 @@ fn query(params: &UploadParams) -> anyhow::Result<String> {
 pub(super) async fn push(client: &Client, args: PushArgs) -> anyhow::Result<PushReply> {
     let Value::Object(options) = parse_options(&args.options)? else { bail!("options are no object") };
     let file = |text: &String| {
-        let Some((role, file)) = text.split_once('=') else { bail!("--file {text} has no \"=\": write ROLE=FILE") };
+        let Some((role, file)) = text.split_once('=') else {
+            bail!("--file {text} has no \"=\": write ROLE=FILE")
+        };
         Ok((role.to_owned(), whole(Path::new(file))?))
     };
     let access = access(&args.access)?;
@@ -123,7 +125,9 @@ fn access(args: &AccessArgs) -> anyhow::Result<RemoteAccess> {
 fn small(path: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    file.take(SMALL + 1).read_to_string(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
+    file.take(SMALL + 1)
+        .read_to_string(&mut text)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     if text.len() as u64 > SMALL {
         bail!("{} is larger than 1 MiB", path.display());
     }
@@ -132,7 +136,9 @@ fn small(path: &Path) -> anyhow::Result<String> {
 
 fn parse_header(text: &str) -> anyhow::Result<(String, String)> {
     // The text is not shown: it may be a secret.
-    let Some((name, value)) = text.split_once(':') else { bail!("a --header has no \":\": write \"NAME: VALUE\"") };
+    let Some((name, value)) = text.split_once(':') else {
+        bail!("a --header has no \":\": write \"NAME: VALUE\"")
+    };
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 

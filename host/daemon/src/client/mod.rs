@@ -123,7 +123,8 @@ impl Client {
         content: impl AsyncRead + Send + Unpin + 'static,
         mut seen: impl FnMut(&Progress<T>),
     ) -> Result<T, Error> {
-        let mut request = Request::put(path).header(HOST, "witvirt").header(CONTENT_TYPE, "application/octet-stream");
+        let mut request =
+            Request::put(path).header(HOST, "witvirt").header(CONTENT_TYPE, "application/octet-stream");
         if let Some(length) = length {
             request = request.header(CONTENT_LENGTH, length);
         }

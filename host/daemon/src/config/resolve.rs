@@ -84,11 +84,7 @@ pub(super) fn defaults(file: ConfigFile, base: &Path) -> Config {
     }
 }
 
-fn fetch(
-    mut http: HttpConfig,
-    mut registry: BTreeMap<String, RegistryConfig>,
-    base: &Path,
-) -> FetchConfig {
+fn fetch(mut http: HttpConfig, mut registry: BTreeMap<String, RegistryConfig>, base: &Path) -> FetchConfig {
     let place = |file: &mut Option<PathBuf>| {
         if let Some(path) = file {
             *path = normal(&base.join(&*path));

@@ -12,9 +12,7 @@ use axum::response::Response;
 use super::peer::Peer;
 use super::reply::{Params, Payload, Reply, Segment, json, lines};
 use crate::api::Empty;
-use crate::api::image::{
-    CollectRequest, CollectedImage, Image, ImportRequest, PushRequest, UploadParams,
-};
+use crate::api::image::{CollectRequest, CollectedImage, Image, ImportRequest, PushRequest, UploadParams};
 use crate::api::machine::RemoveParams;
 use crate::service::Service;
 

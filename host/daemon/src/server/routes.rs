@@ -5,8 +5,8 @@ use super::{console, host, images, machines};
 use crate::api::document::{Conversion, ConvertRequest};
 use crate::api::host::{Check, Health, HostInfo, Version};
 use crate::api::image::{
-    CheckReport, CollectRequest, CollectedImage, Image, ImportReply, ImportRequest, PushReply,
-    PushRequest, UploadParams,
+    CheckReport, CollectRequest, CollectedImage, Image, ImportReply, ImportRequest, PushReply, PushRequest,
+    UploadParams,
 };
 use crate::api::machine::{
     ConsoleParams, CreateReply, CreateRequest, EventParams, LogParams, RemoveParams, StartParams,
@@ -181,14 +181,9 @@ fn images() -> Vec<Route> {
         )
         .query::<RemoveParams>()
         .json::<Empty>(),
-        Route::post(
-            "/v1/images/{name}/push",
-            "pushImage",
-            "Put an image into a registry.",
-            images::push,
-        )
-        .body::<PushRequest>()
-        .lines::<Progress<PushReply>>(),
+        Route::post("/v1/images/{name}/push", "pushImage", "Put an image into a registry.", images::push)
+            .body::<PushRequest>()
+            .lines::<Progress<PushReply>>(),
         Route::post("/v1/images/{name}/check", "checkImage", "Hash an image again.", images::check)
             .lines::<Progress<CheckReport>>(),
     ]

@@ -12,8 +12,8 @@ pub mod pipeline;
 mod plugins;
 mod push;
 mod resources;
-mod watch;
 mod upkeep;
+mod watch;
 
 use std::sync::{Arc, PoisonError, RwLock};
 

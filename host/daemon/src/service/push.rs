@@ -99,7 +99,9 @@ impl Push<'_> {
         let platform = platform(request.platform.as_deref())?;
         let mut inputs = vec![("disk".to_owned(), self.record.virtual_size)];
         for (role, file) in &self.files {
-            let size = file.metadata().map_err(|error| Error::caused(ErrorKind::Internal, "cannot stat a file", &error))?;
+            let size = file
+                .metadata()
+                .map_err(|error| Error::caused(ErrorKind::Internal, "cannot stat a file", &error))?;
             inputs.push((role.clone(), size.len()));
         }
         Ok(PublishRequest {
@@ -117,7 +119,8 @@ impl Push<'_> {
     fn upload(&self, packing: &Packing, now: u64) -> Result<Packed, Error> {
         let mut file = self.input(packing)?;
         let size = file.seek(SeekFrom::End(0)).and_then(|size| file.rewind().map(|()| size));
-        let size = size.map_err(|error| Error::caused(ErrorKind::Internal, "cannot read what is pushed", &error))?;
+        let size =
+            size.map_err(|error| Error::caused(ErrorKind::Internal, "cannot read what is pushed", &error))?;
         let mut upload = self.registry.start_upload(&self.reference)?;
         let packed = pack(&mut file, size, packing, now, &mut upload, self.watch)?;
         upload.finish(packed.digest)?;
@@ -127,7 +130,8 @@ impl Push<'_> {
     /// The file that a blob is made of, for this blob alone.
     fn input(&self, packing: &Packing) -> Result<File, Error> {
         let again = |file: &File| {
-            file.try_clone().map_err(|error| Error::caused(ErrorKind::Internal, "cannot open a file again", &error))
+            file.try_clone()
+                .map_err(|error| Error::caused(ErrorKind::Internal, "cannot open a file again", &error))
         };
         if packing.role != "disk" {
             let found = self.files.iter().find(|(role, _)| *role == packing.role);
@@ -156,12 +160,14 @@ impl Push<'_> {
             sync: false,
         };
         resources.store.convert(access, &wanted, self.watch)?;
-        File::open(&target).map_err(|error| Error::caused(ErrorKind::Internal, "cannot open the converted disk", &error))
+        File::open(&target)
+            .map_err(|error| Error::caused(ErrorKind::Internal, "cannot open the converted disk", &error))
     }
 
     fn upload_document(&self, document: &SmallBlob) -> Result<Packed, Error> {
         let packed = packed_document(&document.id, &document.content);
-        let mut open = || Ok(Box::new(std::io::Cursor::new(document.content.clone())) as Box<dyn std::io::Read + Send>);
+        let mut open =
+            || Ok(Box::new(std::io::Cursor::new(document.content.clone())) as Box<dyn std::io::Read + Send>);
         self.registry.push_blob(&self.reference, packed.digest, packed.size, &mut open)?;
         Ok(packed)
     }
@@ -188,7 +194,8 @@ fn files(request: &PushRequest, allowed: &AllowedDirs) -> Result<Vec<(String, Fi
 /// The layouts that can be made.
 fn publishers(service: &Service) -> String {
     let plugins = service.plugins().artifact_layouts();
-    let names = plugins.iter().filter(|plugin| plugin.publishes()).flat_map(|plugin| plugin.layouts().to_vec());
+    let names =
+        plugins.iter().filter(|plugin| plugin.publishes()).flat_map(|plugin| plugin.layouts().to_vec());
     names.collect::<Vec<_>>().join(", ")
 }
 
@@ -198,7 +205,9 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new(state: &Path) -> Result<Self, Error> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let failed = |error: std::io::Error| Error::caused(ErrorKind::Internal, "cannot make room for the converted disk", &error);
+        let failed = |error: std::io::Error| {
+            Error::caused(ErrorKind::Internal, "cannot make room for the converted disk", &error)
+        };
         let pushes = state.join("push");
         let own = format!("{}-", std::process::id());
         for old in std::fs::read_dir(&pushes).into_iter().flatten().flatten() {

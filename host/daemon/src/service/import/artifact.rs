@@ -149,7 +149,10 @@ impl Artifact<'_> {
                 offset: *offset,
                 length: stored.length,
                 blobs: blobs.by_ref().take(stored.blobs.len()).collect(),
-                unpack: stored.encoding.parse().map_err(|error| invalid(format!("{}: {error}", self.label)))?,
+                unpack: stored
+                    .encoding
+                    .parse()
+                    .map_err(|error| invalid(format!("{}: {error}", self.label)))?,
                 member: stored.member.clone(),
                 digest: stored.digest,
             })
@@ -197,7 +200,8 @@ pub(in crate::service) fn registry_access(
         return Err(invalid("headers are for HTTP servers, registries take credentials"));
     }
     if access.ca.is_some() {
-        let hint = format!("the operator trusts them with ca-file in [registry.\"{}\"]", reference.registry());
+        let hint =
+            format!("the operator trusts them with ca-file in [registry.\"{}\"]", reference.registry());
         return Err(invalid("certificates of registries are in the config").hint(hint));
     }
     if let Some(login) = &access.login {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use witvirt_core::Name;
 use witvirt_disk::{
-    Access, AllowedDirs, Checksum, ImageState, ImageSummary, ImportRequest as DiskImport, ImportSource, Reading,
-    Unpack,
+    Access, AllowedDirs, Checksum, ImageState, ImageSummary, ImportRequest as DiskImport, ImportSource,
+    Reading, Unpack,
 };
 use witvirt_fetch::{Authorities, HttpAccess, Login, Secret};
 
@@ -23,9 +23,9 @@ use super::watch::{Watch, with_progress};
 use crate::api::image::{ImportReply, ImportRequest, PullPolicy, RemoteAccess};
 use crate::api::{Error, ErrorKind, Progress};
 
-pub use self::place::name_of;
 pub(super) use self::artifact::registry_access;
 pub(super) use self::flight::Flights;
+pub use self::place::name_of;
 pub(super) use self::place::platform;
 
 impl Service {
@@ -133,7 +133,8 @@ impl Import<'_> {
             Some(found) => self.adopt(found).map(Some),
             None if self.request.pull_policy == PullPolicy::Never => {
                 let message = format!("the store has nothing from {}", place::shown(&self.request.source));
-                Err(Error::new(ErrorKind::NotFound, message).hint("allow it to be fetched with --pull-policy if-not-present"))
+                Err(Error::new(ErrorKind::NotFound, message)
+                    .hint("allow it to be fetched with --pull-policy if-not-present"))
             }
             None => Ok(None),
         }
@@ -195,12 +196,16 @@ fn http_access(access: Option<&RemoteAccess>) -> Result<HttpAccess, Error> {
 
 /// "user:password".
 fn login_of(text: &str) -> Result<Login, Error> {
-    let (user, password) = text.trim_end().split_once(':').ok_or_else(|| invalid("a login is user:password"))?;
+    let (user, password) =
+        text.trim_end().split_once(':').ok_or_else(|| invalid("a login is user:password"))?;
     Ok(Login::Basic { user: user.to_owned(), password: Secret::new(password) })
 }
 
 fn unpack(text: Option<&str>) -> Result<Unpack, Error> {
-    text.map_or_else(|| Ok(Unpack::default()), |text| text.parse().map_err(|error| invalid(format!("unpack: {error}"))))
+    text.map_or_else(
+        || Ok(Unpack::default()),
+        |text| text.parse().map_err(|error| invalid(format!("unpack: {error}"))),
+    )
 }
 
 fn checksums(texts: &[String]) -> Result<Vec<Checksum>, Error> {

@@ -29,7 +29,8 @@ impl Place {
             Some(("docker" | "oci", _)) => Ok(Self::Registry(text.parse()?)),
             Some((scheme, _)) => {
                 let message = format!("no images come from \"{}://\"", scheme.escape_debug());
-                Err(invalid(message).hint("there are: http://, https://, docker:// (the same: oci://), and files"))
+                Err(invalid(message)
+                    .hint("there are: http://, https://, docker:// (the same: oci://), and files"))
             }
             None if text.starts_with('/') => Ok(Self::Here(text.into())),
             None => Err(invalid(format!("\"{}\" is no absolute path", text.escape_debug()))),
@@ -96,11 +97,16 @@ pub(in crate::service) fn platform(text: Option<&str>) -> Result<Platform, Error
     let Some(text) = text else { return Ok(Platform::new("linux", own_architecture())) };
     let parts: Vec<&str> = text.split('/').collect();
     match parts[..] {
-        [os, architecture] if !os.is_empty() && !architecture.is_empty() => Ok(Platform::new(os, architecture)),
+        [os, architecture] if !os.is_empty() && !architecture.is_empty() => {
+            Ok(Platform::new(os, architecture))
+        }
         [os, architecture, variant] if ![os, architecture, variant].contains(&"") => {
             Ok(Platform { variant: Some(variant.to_owned()), ..Platform::new(os, architecture) })
         }
-        _ => Err(invalid(format!("\"{}\" is no platform", text.escape_debug())).hint("write one like linux/arm64")),
+        _ => {
+            Err(invalid(format!("\"{}\" is no platform", text.escape_debug()))
+                .hint("write one like linux/arm64"))
+        }
     }
 }
 
@@ -137,7 +143,9 @@ mod tests {
 
     #[test]
     fn sources_that_are_none() {
-        for bad in ["", "disk.img", "ftp://host/a", "file:///etc/passwd", "json:{}", "docker://", "docker://A/b c"] {
+        for bad in
+            ["", "disk.img", "ftp://host/a", "file:///etc/passwd", "json:{}", "docker://", "docker://A/b c"]
+        {
             assert!(Place::parse(bad).is_err(), "{bad}");
         }
     }
@@ -153,7 +161,10 @@ mod tests {
     #[test]
     fn platforms() {
         let arm = platform(Some("linux/arm/v7")).unwrap();
-        assert_eq!((arm.os.as_str(), arm.architecture.as_str(), arm.variant.as_deref()), ("linux", "arm", Some("v7")));
+        assert_eq!(
+            (arm.os.as_str(), arm.architecture.as_str(), arm.variant.as_deref()),
+            ("linux", "arm", Some("v7"))
+        );
         assert_eq!(platform(None).unwrap().os, "linux");
         for bad in ["", "linux", "linux/", "/arm", "a/b/c/d", "a//b"] {
             assert!(platform(Some(bad)).is_err(), "{bad}");

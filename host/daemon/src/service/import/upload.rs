@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use witvirt_disk::{ImportSource, Upload};
 
 use super::Import;
-use crate::api::image::{ImportReply, ImportRequest, UploadParams};
 use crate::api::Progress;
+use crate::api::image::{ImportReply, ImportRequest, UploadParams};
 use crate::service::Service;
 use crate::service::watch::with_progress;
 
@@ -62,7 +62,9 @@ async fn forward(body: Body, sender: mpsc::Sender<io::Result<Bytes>>) {
         let piece = match next {
             Ok(None) => return,
             Ok(Some(piece)) => piece.map_err(io::Error::other),
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("nothing arrived for {SILENCE:?}"))),
+            Err(_) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, format!("nothing arrived for {SILENCE:?}")))
+            }
         };
         let ends = piece.is_err();
         if sender.send(piece).await.is_err() || ends {

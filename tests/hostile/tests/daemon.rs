@@ -125,8 +125,13 @@ fn a_daemon_goes_on() {
     let place = Place { directory: host.path("files"), canary: host.path("canary.txt") };
     fs::write(&place.canary, format!("{CANARY}\n").repeat(40)).unwrap();
     let all = cases::all(&place);
-    let by_path =
-        |case: &&Case| case.meddling.is_none() && matches!(case.what, What::File(_) | What::Directory(_));
+    // A link that the user names is followed by the user's own `witvirt`: the daemon is asked for the file behind it.
+    let followed = ["link.raw", "link-in-path"];
+    let by_path = |case: &&Case| {
+        case.meddling.is_none()
+            && matches!(case.what, What::File(_) | What::Directory(_))
+            && !followed.contains(&case.name.as_str())
+    };
     let before = host.resident();
     let (mut expected, mut wrong) = (Vec::new(), Vec::new());
     for (index, case) in all.iter().filter(by_path).enumerate() {

@@ -171,7 +171,15 @@ fn the_matrix() {
     }
     let bench = Bench::new(PROGRAM).unwrap();
     let directory = bench.place().directory;
-    let made = std::process::Command::new("bash").arg(&script).arg(&directory).env("SIZE_MIB", "8").output();
+    // Encrypted images are not read, and take long to make, as one of 5 GiB does.
+    let text = fs::read_to_string(&script).unwrap();
+    let plain: Vec<&str> = text
+        .lines()
+        .filter(|line| !["-O luks", "encrypt.", "vmdk-multi"].iter().any(|word| line.contains(word)))
+        .collect();
+    let script = directory.with_file_name("make.sh");
+    fs::write(&script, plain.join("\n")).unwrap();
+    let made = std::process::Command::new("bash").arg(&script).arg(&directory).env("SIZE_MIB", "4").output();
     if !made.unwrap().status.success() {
         println!("skipped: the script cannot make its images here");
         return;

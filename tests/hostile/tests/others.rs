@@ -160,7 +160,8 @@ fn the_images_of_others() {
 fn size_of(row: &corpus::Row) -> u64 {
     let stated: u64 = row["virtual_size"].parse().unwrap_or(0);
     // Those that qemu-img refuses, and which are large.
-    if row["path"].contains("10G") || row["path"].contains("log-replay") { 10 << 30 } else { stated }
+    let path = row.get("path").map(String::as_str).unwrap_or_default();
+    if path.contains("10G") || path.contains("log-replay") { 10 << 30 } else { stated }
 }
 
 #[test]
@@ -188,7 +189,13 @@ fn the_matrix() {
     let (mut right, mut left, mut wrong) = (0, Vec::new(), Vec::new());
     for row in &rows {
         let (file, format) = (row["file"].as_str(), row["format"].as_str());
-        if !row["secret"].is_empty() || ["luks", "qcow"].contains(&format) || !directory.join(file).exists() {
+        // The contents are small; where the disk is not, it is for its tables, which the plugins' own tests look at.
+        let large = size_of(row) > 256 << 20;
+        if large
+            || !row["secret"].is_empty()
+            || ["luks", "qcow"].contains(&format)
+            || !directory.join(file).exists()
+        {
             left.push(file);
             continue;
         }

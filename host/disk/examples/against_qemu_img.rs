@@ -106,6 +106,7 @@ fn convert(bench: &Bench, source: &str, target: &str, format: &str, options: ser
         target: bench.path(target),
         format: format.into(),
         options,
+        backing: None,
         replace: true,
         sync: false,
     };

@@ -170,6 +170,9 @@ pub struct ConvertRequest {
     pub format: String,
     /// The options of the target's format, a JSON object that its plugin documents.
     pub options: serde_json::Value,
+    /// The image that the new one is written over: it holds only what differs from it, and names it. Its path is recorded
+    /// without the directory where it lies beside the target.
+    pub backing: Option<ConvertSource>,
     /// Whether a file of that name is replaced.
     pub replace: bool,
     /// Whether the data is on stable storage when the call returns.

@@ -191,6 +191,7 @@ fn converts_to_what_qemu_img_takes_for_the_same() {
             target: bench.path("out"),
             format: format.into(),
             options,
+            backing: None,
             replace: false,
             sync: true,
         };

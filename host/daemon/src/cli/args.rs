@@ -503,34 +503,14 @@ pub enum ImageCommand {
     },
     /// Write an image in another format; works without a daemon
     #[command(
-        after_help = "Examples:\n  witvirt image convert disk.qcow2 disk.raw\n  witvirt image convert debian-12 copy.qcow2 --to qcow2 --compression zstd\n  witvirt image convert disk.raw disk.qcow2 --format raw --to qcow2 --option cluster-size=65536"
+        after_help = "Examples:\n  witvirt image convert disk.qcow2 disk.raw\n  witvirt image convert disk.raw disk.qcow2 --format raw --to qcow2 --option cluster-size=65536\n  witvirt image convert disk.qcow2 disk.vmdk --to vmdk --option subformat=streamOptimized\n  witvirt image convert new.qcow2 delta.qcow2 --to qcow2 --backing old.qcow2"
     )]
-    Convert {
-        /// The file to read, or an image of the store
-        #[arg(value_hint = ValueHint::FilePath)]
-        source: String,
-        /// The file to write
-        #[arg(value_hint = ValueHint::FilePath)]
-        target: PathBuf,
-        /// Format to read [default: probed]
-        #[arg(long)]
-        format: Option<String>,
-        /// Format to write
-        #[arg(long, default_value = "raw")]
-        to: String,
-        /// How data is compressed in the target; short for --option compression=CODEC
-        #[arg(long, value_name = "CODEC")]
-        compression: Option<String>,
-        /// An option of the target's format, as NAME=VALUE
-        #[arg(long = "option", value_name = "NAME=VALUE")]
-        options: Vec<String>,
-        /// Replace the target
-        #[arg(long)]
-        replace: bool,
-        /// Leave it to the kernel when the target reaches the disk, as qemu-img does: faster, and lost by a power cut
-        #[arg(long)]
-        no_sync: bool,
-    },
+    Convert(super::convert::ConvertArgs),
+    /// Write an image of the store as a file; works without a daemon
+    #[command(
+        after_help = "Examples:\n  witvirt image export debian-12 debian.qcow2 --to qcow2 --compression zstd\n  witvirt image export debian-12 debian.vhd --to vpc --option subformat=fixed"
+    )]
+    Export(super::convert::ExportArgs),
     /// Hash images of the store again; one that was altered on disk is put into quarantine
     #[command(after_help = "Examples:\n  witvirt image verify debian-12\n  witvirt image verify --all")]
     Verify {

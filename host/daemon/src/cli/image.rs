@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use serde_json::{Map, Value, json};
 use witvirt_core::ByteSize;
-use witvirt_disk::{ConvertRequest, ConvertSource, SourceFile};
 
 use super::Context;
 use super::args::ImageCommand;
+use super::convert;
 use super::local;
 use super::output::{self, Paint, Table};
 use super::progress::Bar;
@@ -45,35 +45,8 @@ pub(super) async fn image(context: &Context, command: ImageCommand) -> anyhow::R
                 output::print(&format!("{name}\n"))?;
             }
         }
-        ImageCommand::Convert { source, target, format, to, compression, mut options, replace, no_sync } => {
-            options.extend(compression.map(|codec| format!("compression={codec}")));
-            let source = match Path::new(&source).exists() {
-                true => ConvertSource::File(SourceFile {
-                    path: whole(Path::new(&source))?.into(),
-                    format,
-                    backing_format: None,
-                }),
-                false => ConvertSource::Image(source),
-            };
-            let request = ConvertRequest {
-                source,
-                target: target_of(&target)?,
-                format: to,
-                options: parse_options(&options)?,
-                replace,
-                sync: !no_sync,
-            };
-            let converted = local::convert(&context.config()?, request).await?;
-            if context.json() {
-                output::json(&json!({
-                    "virtual-size": converted.virtual_size,
-                    "size": converted.size,
-                    "allocated": converted.allocated,
-                }))?;
-            } else {
-                output::print(&format!("{}: {}\n", target.display(), ByteSize(converted.size)))?;
-            }
-        }
+        ImageCommand::Convert(args) => convert::convert(context, args).await?,
+        ImageCommand::Export(args) => convert::export(context, args).await?,
         ImageCommand::Verify { images, all } => return upkeep::verify(context, images, all).await,
         ImageCommand::Gc { unused_for, keep_free, all, dry_run } => {
             upkeep::collect(context, CollectRequest { unused_for, keep_free, all, dry_run }).await?
@@ -98,13 +71,6 @@ pub(super) fn whole(file: &Path) -> anyhow::Result<String> {
     path.into_os_string()
         .into_string()
         .map_err(|path| anyhow::anyhow!("{} is not UTF-8", PathBuf::from(path).display()))
-}
-
-/// The absolute path of a file that is to be written.
-fn target_of(target: &Path) -> anyhow::Result<PathBuf> {
-    let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Some(name) = target.file_name() else { bail!("{} is no file name", target.display()) };
-    Ok(Path::new(&whole(directory)?).join(name))
 }
 
 fn imported(context: &Context, reply: &ImportReply) -> anyhow::Result<ExitCode> {

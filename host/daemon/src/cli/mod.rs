@@ -1,6 +1,7 @@
 //! The command line: what is asked for, asked of a daemon, and shown.
 
 pub mod args;
+mod convert;
 mod document;
 mod explain;
 mod filter;

@@ -154,6 +154,7 @@ impl Push<'_> {
         let wanted = ConvertRequest {
             source: ConvertSource::Image(self.record.digest.to_string()),
             target: target.clone(),
+            backing: None,
             format: format.to_owned(),
             options: serde_json::json!({}),
             replace: false,

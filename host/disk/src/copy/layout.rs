@@ -1,17 +1,21 @@
 //! Writing a disk in a format that a plugin lays out.
 
 use std::fs::File;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
-use witvirt_core::format::{Chunk, Ending, WritePlan, Writer};
+use witvirt_core::format::{Ending, WritePlan, Writer};
 
 use crate::codec::{Encoder, NativeCodec};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::progress::Progress;
 
-use super::buffer::Buffer;
-use super::pipeline;
+use super::buffer::{Buffer, Pool};
+use super::difference::Difference;
+use super::encode::{Encoding, Stored, store_encoded, store_plain};
+use super::pipeline::{self, Course, Work};
 use super::planner::{Planner, Unit};
-use super::raw::{is_zero, write_all};
+use super::raw::{Window, write_all, write_nonzero};
 use super::read::Reader;
 
 /// Most chunks in one call of `allocate` (`witvirt:disk/layout`).
@@ -20,8 +24,14 @@ const MAX_CHUNKS: usize = 4096;
 /// Largest chunk of guest data, in bytes.
 const MAX_CHUNK: u32 = 4 << 20;
 
+/// Chunks from this size on are written without the zeros in them: the rest of the file is new, and so holes.
+const SPARSE_CHUNK: u32 = 1 << 20;
+
 /// Most calls of `finish`, each of which may bring 4 MiB.
 const MAX_ENDINGS: usize = 1 << 16;
+
+/// In plans: zlib for every chunk, whether or not it becomes smaller, the last one filled up with zeros.
+const ZLIB_ALWAYS: &str = "zlib-always";
 
 /// A new, empty file and the plugin that says where things go in it.
 pub(crate) struct LayoutTarget<'a> {
@@ -37,113 +47,171 @@ pub(crate) struct LayoutTarget<'a> {
     pub(crate) sync: bool,
 }
 
-/// In plans: zlib for every chunk, whether or not it becomes smaller, the last one filled up with zeros.
-const ZLIB_ALWAYS: &str = "zlib-always";
-
-/// How a plan wants data encoded.
-#[derive(Debug, Clone, Copy)]
-struct Encoding {
-    codec: NativeCodec,
-    /// Readers of the format take no chunk as it is, and none that is short.
-    always: bool,
+/// What is written.
+pub(crate) enum Units<'a> {
+    /// Nothing: an empty overlay.
+    None,
+    /// A disk.
+    All(Planner<'a>),
+    /// What a disk has that the one below it has not.
+    Difference(Difference<'a>),
 }
 
-/// Guest data as it will be stored.
-struct Stored {
-    chunks: Vec<Chunk>,
-    bytes: Vec<u8>,
+impl Units<'_> {
+    fn aligned(self, align: u64) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::All(planner) => Self::All(planner.aligned(align)),
+            Self::Difference(difference) => Self::Difference(difference.aligned(align)),
+        }
+    }
+
+    /// A unit of the disk, and the same place of what lies below.
+    fn next(&mut self) -> Result<Option<(Unit, Option<Unit>)>> {
+        match self {
+            Self::None => Ok(None),
+            Self::All(planner) => Ok(planner.next_unit()?.map(|unit| (unit, None))),
+            Self::Difference(difference) => {
+                Ok(difference.next_units()?.map(|(unit, below)| (unit, Some(below))))
+            }
+        }
+    }
 }
 
-/// Writes everything that the planner finds (nothing, for an overlay without a planner) and then the metadata. Returns the
-/// length of the file.
+/// Writes the units and then the metadata. Returns the length of the file.
 pub(crate) fn write_layout(
-    planner: Option<Planner<'_>>,
+    units: Units<'_>,
     mut target: LayoutTarget<'_>,
     threads: usize,
     progress: &Progress,
 ) -> Result<u64> {
     let plan = target.writer.plan()?;
-    let encoding = target.check_plan(&plan)?;
-    let always = encoding.is_some_and(|encoding| encoding.always);
-    if let Some(planner) = planner {
-        let mut planner = planner.aligned(u64::from(plan.chunk_size));
-        let state = || {
-            (
-                Reader::new(),
-                Buffer::default(),
-                encoding.map(|encoding| Encoder::new(encoding.codec)),
-                Vec::new(),
-            )
-        };
-        pipeline::run(
-            &mut planner,
-            threads,
-            state,
-            |(reader, buffer, encoder, scratch), unit| {
-                let buffer = buffer.bytes(unit.length);
-                reader.fill(unit, buffer)?;
-                encode_unit(unit, buffer, plan.chunk_size as usize, (encoder.as_mut(), always), scratch)
-            },
-            |unit, stored| {
-                target.store(&stored)?;
-                progress.advance(unit.data);
-                Ok(())
-            },
-        )?;
+    let storing = Storing {
+        file: target.file,
+        chunk_size: plan.chunk_size as usize,
+        encoding: target.check_plan(&plan)?,
+        sparse: plan.chunk_size >= SPARSE_CHUNK,
+        pool: Pool::default(),
+        writing: Mutex::new(()),
+    };
+    if !matches!(units, Units::None) {
+        let units = units.aligned(u64::from(plan.chunk_size));
+        let window = target.sync.then(|| Window::new(target.file, 0));
+        let mut placing = Placing { units, target: &mut target, progress, window, end: 0 };
+        pipeline::run(&mut placing, &storing, threads)?;
     }
     target.finish()
 }
 
-/// Drops the chunks that are zeros and encodes the others.
-fn encode_unit(
-    unit: &Unit,
-    buffer: &[u8],
+/// Reads, encodes and writes.
+struct Storing<'a> {
+    file: &'a File,
     chunk_size: usize,
-    (mut encoder, always): (Option<&mut Encoder>, bool),
-    scratch: &mut Vec<u8>,
-) -> Result<Stored> {
-    let expected = if encoder.is_some() { unit.data as usize / 2 } else { buffer.len() };
-    let mut stored = Stored { chunks: Vec::new(), bytes: Vec::with_capacity(expected) };
-    for (index, data) in buffer.chunks(chunk_size).enumerate() {
-        if is_zero(data) {
-            continue;
-        }
-        let failed = |why: String| {
-            Error::new(ErrorKind::Io, format!("cannot encode guest bytes at {}: {why}", unit.start))
-        };
-        let encoded = match &mut encoder {
-            Some(encoder) if always => {
-                encode_always(encoder, data, chunk_size, scratch).map_err(failed)?;
-                true
-            }
-            // A run that decodes to less than a chunk is none in formats with clusters (qcow2): the last one stays plain.
-            Some(encoder) if data.len() == chunk_size => encoder.encode(data, scratch).map_err(failed)?,
-            _ => false,
-        };
-        let bytes = if encoded { &scratch[..] } else { data };
-        stored.bytes.extend_from_slice(bytes);
-        stored.chunks.push(Chunk {
-            start: unit.start + (index * chunk_size) as u64,
-            length: data.len() as u64,
-            stored: bytes.len() as u64,
-            encoded,
-        });
-    }
-    Ok(stored)
+    encoding: Option<Encoding>,
+    sparse: bool,
+    pool: Pool,
+    /// The kernel lets one thread write a file at a time; those that wait there spin.
+    writing: Mutex<()>,
 }
 
-fn encode_always(
-    encoder: &mut Encoder,
-    data: &[u8],
-    chunk_size: usize,
-    output: &mut Vec<u8>,
-) -> std::result::Result<(), String> {
-    if data.len() == chunk_size {
-        return encoder.encode_always(data, output);
+/// What a thread keeps.
+struct Tools {
+    reader: Reader,
+    data: Buffer,
+    below: Buffer,
+    encoder: Option<Encoder>,
+}
+
+/// Bytes of a buffer with their places in the file.
+struct Placed {
+    buffer: Buffer,
+    runs: Vec<(u64, Range<usize>)>,
+}
+
+impl Work for Storing<'_> {
+    type State = Tools;
+    type Unit = (Unit, Option<Unit>);
+    type Made = Stored;
+    type Placed = Placed;
+
+    fn state(&self) -> Tools {
+        Tools {
+            reader: Reader::new(),
+            data: Buffer::default(),
+            below: Buffer::default(),
+            encoder: self.encoding.map(|encoding| Encoder::new(encoding.codec)),
+        }
     }
-    let mut whole = data.to_vec();
-    whole.resize(chunk_size, 0);
-    encoder.encode_always(&whole, output)
+
+    fn make(&self, tools: &mut Tools, (unit, below): &Self::Unit) -> Result<Stored> {
+        let Tools { reader, data, below: below_data, encoder } = tools;
+        let below = match below {
+            None => None,
+            Some(below) => {
+                reader.fill(below, below_data.bytes(below.length))?;
+                Some(&*below_data.bytes(below.length))
+            }
+        };
+        let mut buffer = self.pool.take();
+        match (encoder, self.encoding) {
+            (Some(encoder), Some(Encoding { always, .. })) => {
+                let data = data.bytes(unit.length);
+                reader.fill(unit, data)?;
+                store_encoded(unit, data, below, self.chunk_size, encoder, always, buffer)
+            }
+            _ => {
+                reader.fill(unit, buffer.bytes(unit.length))?;
+                Ok(store_plain(unit, buffer, below, self.chunk_size))
+            }
+        }
+    }
+
+    fn write(&self, placed: Placed) -> Result<()> {
+        let Placed { mut buffer, runs } = placed;
+        let bytes = buffer.bytes(runs.iter().map(|(_, run)| run.end).max().unwrap_or(0));
+        for (offset, run) in runs {
+            // Nothing is guarded that a panic could have left half done.
+            let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.sparse {
+                write_nonzero(self.file, offset, &bytes[run])?;
+            } else {
+                write_all(self.file, offset, &bytes[run])?;
+            }
+        }
+        self.pool.give(buffer);
+        Ok(())
+    }
+}
+
+/// Asks the plugin where things go.
+struct Placing<'t, 'a> {
+    units: Units<'t>,
+    target: &'t mut LayoutTarget<'a>,
+    progress: &'t Progress,
+    window: Option<Window<'t>>,
+    /// Where the last placed byte is.
+    end: u64,
+}
+
+impl<'s> Course<Storing<'s>> for Placing<'_, '_> {
+    fn next(&mut self) -> Result<Option<(Unit, Option<Unit>)>> {
+        self.units.next()
+    }
+
+    fn place(&mut self, _: &(Unit, Option<Unit>), stored: Stored) -> Result<Option<Placed>> {
+        let runs = self.target.place(&stored)?;
+        if let (Some(window), Some((offset, run))) = (&mut self.window, runs.last()) {
+            // What was placed before is being written, if it is not yet.
+            window.push(self.end);
+            self.end = self.end.max(offset + run.len() as u64);
+        }
+        Ok(Some(Placed { buffer: stored.buffer, runs }))
+    }
+
+    fn finished(&mut self, (unit, _): &(Unit, Option<Unit>)) -> Result<()> {
+        self.progress.advance(unit.data);
+        Ok(())
+    }
 }
 
 impl LayoutTarget<'_> {
@@ -170,38 +238,24 @@ impl LayoutTarget<'_> {
         Error::new(ErrorKind::Plugin, format!("{} {what}", self.plugin))
     }
 
-    /// Asks where the chunks go and writes them, neighbours together.
-    fn store(&mut self, stored: &Stored) -> Result<()> {
-        let mut bytes = &stored.bytes[..];
-        for chunks in stored.chunks.chunks(MAX_CHUNKS) {
+    /// Asks where the chunks go. Chunks that are neighbours in the buffer and in the file are one run.
+    fn place(&mut self, stored: &Stored) -> Result<Vec<(u64, Range<usize>)>> {
+        let mut runs: Vec<(u64, Range<usize>)> = Vec::new();
+        for (chunks, starts) in stored.chunks.chunks(MAX_CHUNKS).zip(stored.starts.chunks(MAX_CHUNKS)) {
             let offsets = self.writer.allocate(chunks)?;
             if offsets.len() != chunks.len() {
                 return Err(self.lie(&format!("gave {} places for {} chunks", offsets.len(), chunks.len())));
             }
-            let mut run: Option<(u64, usize)> = None;
-            for (chunk, offset) in chunks.iter().zip(offsets) {
+            for ((chunk, start), offset) in chunks.iter().zip(starts).zip(offsets) {
                 self.check_range(offset, chunk.stored)?;
-                let length = chunk.stored as usize;
-                run = match run {
-                    Some((start, so_far)) if start + so_far as u64 == offset => {
-                        Some((start, so_far + length))
-                    }
-                    previous => {
-                        bytes = self.write_run(previous, bytes)?;
-                        Some((offset, length))
-                    }
-                };
+                let end = start + chunk.stored as usize;
+                match runs.last_mut() {
+                    Some((at, run)) if *at + run.len() as u64 == offset && run.end == *start => run.end = end,
+                    _ => runs.push((offset, *start..end)),
+                }
             }
-            bytes = self.write_run(run, bytes)?;
         }
-        Ok(())
-    }
-
-    fn write_run<'b>(&self, run: Option<(u64, usize)>, bytes: &'b [u8]) -> Result<&'b [u8]> {
-        let Some((offset, length)) = run else { return Ok(bytes) };
-        let (now, later) = bytes.split_at(length);
-        write_all(self.file, offset, now)?;
-        Ok(later)
+        Ok(runs)
     }
 
     fn check_range(&self, offset: u64, length: u64) -> Result<u64> {
@@ -235,51 +289,5 @@ impl LayoutTarget<'_> {
             return Ok(size);
         }
         Err(self.lie("does not come to an end"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::encode_unit;
-    use crate::codec::{Decoder, Encoder, NativeCodec};
-    use crate::copy::planner::Unit;
-
-    /// A chunk of text, one of zeros, one of noise, and a short one.
-    fn disk(chunk: usize) -> Vec<u8> {
-        use sha2::Digest as _;
-        let noise = (0..chunk as u32 / 32).flat_map(|n| sha2::Sha256::digest(n.to_le_bytes()));
-        let text = b"0123456789abcdef".repeat(chunk / 16);
-        [text, vec![0; chunk], noise.collect(), vec![7; 512]].concat()
-    }
-
-    fn stored(always: bool) -> super::Stored {
-        let disk = disk(65536);
-        let unit = Unit { start: 1 << 20, length: disk.len(), pieces: Vec::new(), data: disk.len() as u64 };
-        let mut encoder = Encoder::new(NativeCodec::Zlib);
-        encode_unit(&unit, &disk, 65536, (Some(&mut encoder), always), &mut Vec::new()).unwrap()
-    }
-
-    #[test]
-    fn chunks_that_gain_nothing_stay_as_they_are() {
-        let encoded: Vec<bool> = stored(false).chunks.iter().map(|chunk| chunk.encoded).collect();
-        assert_eq!(encoded, [true, false, false]);
-    }
-
-    #[test]
-    fn some_formats_take_no_chunk_as_it_is() {
-        let stored = stored(true);
-        let disk = disk(65536);
-        let mut bytes = &stored.bytes[..];
-        for chunk in &stored.chunks {
-            assert!(chunk.encoded && chunk.stored < 65536 + 128, "{chunk:?}");
-            let (now, later) = bytes.split_at(chunk.stored as usize);
-            let mut whole = vec![1; 65536];
-            Decoder::new().decode(NativeCodec::Zlib, now, &mut whole).unwrap();
-            let (data, padding) = whole.split_at(chunk.length as usize);
-            let start = (chunk.start - (1 << 20)) as usize;
-            assert!(data == &disk[start..start + data.len()] && padding.iter().all(|byte| *byte == 0));
-            bytes = later;
-        }
-        assert_eq!((stored.chunks.len(), stored.chunks[2].length), (3, 512));
     }
 }

@@ -1,16 +1,20 @@
 //! Moving the bytes of a merged map into a file.
 //!
 //! One thread plans ([`Planner`]): it alone talks to plugins, and cuts the map into units of about a megabyte. Others read,
-//! decode, hash, encode and write them ([`pipeline`]). What is finished comes back to the planning thread in order.
+//! decode, hash, encode and write them ([`pipeline`]). Between encoding and writing the planning thread has each unit once, in
+//! order: to ask the plugin of the target where it goes.
 
 mod buffer;
+mod difference;
+mod encode;
 mod layout;
 mod pipeline;
 mod planner;
 mod raw;
 mod read;
 
-pub(crate) use layout::{LayoutTarget, write_layout};
+pub(crate) use difference::Difference;
+pub(crate) use layout::{LayoutTarget, Units, write_layout};
 pub(crate) use planner::{Planner, Unit};
 pub(crate) use raw::{Observer, RawTarget, Window, is_zero, write_nonzero, write_raw};
 

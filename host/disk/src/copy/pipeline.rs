@@ -1,103 +1,181 @@
 //! Planning, work and results, on several threads with bounded memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 
-use super::planner::{Planner, Unit};
+/// Units for each thread that exist at a time.
+const UNITS_PER_THREAD: u64 = 3;
 
-/// Has `threads` threads do `work` on every unit, each with its own `state`, and calls `finish` with the results in the
-/// order of the units, on the calling thread. At most three units for each thread exist at a time. Ends at the first error.
-pub(super) fn run<S, T: Send>(
-    planner: &mut Planner<'_>,
-    threads: usize,
-    state: impl Fn() -> S + Sync,
-    work: impl Fn(&mut S, &Unit) -> Result<T> + Sync,
-    mut finish: impl FnMut(&Unit, T) -> Result<()>,
-) -> Result<()> {
-    let (units, queue) = channel::<(u64, Unit)>();
-    let (results, done) = channel::<Done<T>>();
-    let queue = Mutex::new(queue);
+/// What the threads do.
+pub(super) trait Work: Sync {
+    /// What a thread keeps from one unit to the next.
+    type State;
+    /// What is planned.
+    type Unit: Send;
+    /// What becomes of a unit.
+    type Made: Send;
+    /// What is left to be written of it, once it is known where.
+    type Placed: Send;
+
+    /// For a new thread.
+    fn state(&self) -> Self::State;
+
+    /// Reads and transforms a unit; units in any order, on any thread.
+    fn make(&self, state: &mut Self::State, unit: &Self::Unit) -> Result<Self::Made>;
+
+    /// Writes what was placed; in any order, on any thread.
+    fn write(&self, placed: Self::Placed) -> Result<()>;
+}
+
+/// What the calling thread does.
+pub(super) trait Course<W: Work> {
+    /// The next unit.
+    fn next(&mut self) -> Result<Option<W::Unit>>;
+
+    /// Takes what was made, in the order of the units. What it gives back is written by any thread.
+    fn place(&mut self, unit: &W::Unit, made: W::Made) -> Result<Option<W::Placed>>;
+
+    /// Nothing is left to be done for the unit; in any order.
+    fn finished(&mut self, unit: &W::Unit) -> Result<()>;
+}
+
+/// Has `threads` threads do the work on every unit of the course. Ends at the first error.
+pub(super) fn run<W: Work>(course: &mut impl Course<W>, work: &W, threads: usize) -> Result<()> {
+    let queue = Queue::default();
+    let (results, done) = channel();
     std::thread::scope(|scope| {
+        // Closed however this ends: the threads wait for it.
+        let queue = Closing(&queue);
         for _ in 0..threads {
-            let results = results.clone();
-            scope.spawn(|| worker(&queue, results, &state, &work));
+            let (results, queue) = (results.clone(), queue.0);
+            scope.spawn(move || worker(queue, &results, work));
         }
         drop(results);
-        let mut in_flight =
-            InFlight { units: Some(units), done, planned: 0, finished: 0, early: BTreeMap::new() };
-        let outcome = in_flight.drive(planner, threads as u64 * 3, &mut finish);
-        // Dropped, the channel ends the threads.
-        in_flight.units = None;
-        outcome
+        drive(course, queue.0, &done, threads as u64 * UNITS_PER_THREAD)
     })
 }
 
-struct Done<T> {
-    number: u64,
-    unit: Unit,
-    result: Result<T>,
+/// What a thread is to do next.
+enum Job<W: Work> {
+    Make(u64, W::Unit),
+    Write(W::Unit, W::Placed),
 }
 
-struct InFlight<T> {
-    units: Option<Sender<(u64, Unit)>>,
-    done: Receiver<Done<T>>,
-    planned: u64,
-    finished: u64,
-    early: BTreeMap<u64, (Unit, T)>,
+/// What a thread has done.
+enum Done<W: Work> {
+    Made(u64, W::Unit, W::Made),
+    Written(W::Unit),
 }
 
-impl<T> InFlight<T> {
-    fn drive(
-        &mut self,
-        planner: &mut Planner<'_>,
-        most: u64,
-        finish: &mut impl FnMut(&Unit, T) -> Result<()>,
-    ) -> Result<()> {
-        loop {
-            while self.units.is_some() && self.planned - self.finished < most {
-                match (planner.next_unit()?, &self.units) {
-                    (Some(unit), Some(units)) => {
-                        units.send((self.planned, unit)).map_err(|_| gone())?;
-                        self.planned += 1;
-                    }
-                    _ => self.units = None,
-                }
+fn drive<W: Work>(
+    course: &mut impl Course<W>,
+    queue: &Queue<Job<W>>,
+    done: &Receiver<Result<Done<W>>>,
+    most: u64,
+) -> Result<()> {
+    let (mut planned, mut placed, mut finished, mut more) = (0, 0, 0, true);
+    let mut early = BTreeMap::new();
+    loop {
+        while more && planned - finished < most {
+            match course.next()? {
+                Some(unit) => queue.push(Job::Make(planned, unit)),
+                None => more = false,
             }
-            if self.finished == self.planned {
-                return Ok(());
+            planned += u64::from(more);
+        }
+        if finished == planned {
+            return Ok(());
+        }
+        let gone = |_| Error::new(ErrorKind::Io, "the copying threads ended early");
+        match done.recv().map_err(gone)?? {
+            Done::Written(unit) => {
+                course.finished(&unit)?;
+                finished += 1;
             }
-            let done = self.done.recv().map_err(|_| gone())?;
-            self.early.insert(done.number, (done.unit, done.result?));
-            while let Some((unit, result)) = self.early.remove(&self.finished) {
-                finish(&unit, result)?;
-                self.finished += 1;
+            Done::Made(number, unit, made) => {
+                early.insert(number, (unit, made));
             }
+        }
+        while let Some((unit, made)) = early.remove(&placed) {
+            placed += 1;
+            if let Some(placed) = course.place(&unit, made)? {
+                queue.push_first(Job::Write(unit, placed));
+                continue;
+            }
+            course.finished(&unit)?;
+            finished += 1;
         }
     }
 }
 
-fn gone() -> Error {
-    Error::new(ErrorKind::Io, "the copying threads ended early")
-}
-
-fn worker<S, T>(
-    queue: &Mutex<Receiver<(u64, Unit)>>,
-    results: Sender<Done<T>>,
-    state: &impl Fn() -> S,
-    work: &impl Fn(&mut S, &Unit) -> Result<T>,
-) {
-    let mut state = state();
-    loop {
-        let Ok(Ok((number, unit))) = queue.lock().map(|queue| queue.recv()) else { return };
-        // A panic has to become a result: the planner waits for one result for each unit.
-        let result = catch_unwind(AssertUnwindSafe(|| work(&mut state, &unit)));
+fn worker<W: Work>(queue: &Queue<Job<W>>, results: &Sender<Result<Done<W>>>, work: &W) {
+    let mut state = work.state();
+    while let Some(job) = queue.pop() {
+        // A panic has to become a result: the planner waits for one result for each job.
+        let result = catch_unwind(AssertUnwindSafe(|| match job {
+            Job::Make(number, unit) => {
+                let made = work.make(&mut state, &unit)?;
+                Ok(Done::Made(number, unit, made))
+            }
+            Job::Write(unit, placed) => work.write(placed).map(|()| Done::Written(unit)),
+        }));
         let result = result.unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "a copying thread panicked")));
-        if results.send(Done { number, unit, result }).is_err() {
+        if results.send(result).is_err() {
             return;
         }
+    }
+}
+
+/// Jobs for whoever comes first.
+struct Queue<J> {
+    jobs: Mutex<Option<VecDeque<J>>>,
+    ready: Condvar,
+}
+
+impl<J> Default for Queue<J> {
+    fn default() -> Self {
+        Self { jobs: Mutex::new(Some(VecDeque::new())), ready: Condvar::new() }
+    }
+}
+
+impl<J> Queue<J> {
+    fn push(&self, job: J) {
+        self.with(|jobs| jobs.push_back(job));
+    }
+
+    /// What frees memory goes before what takes it.
+    fn push_first(&self, job: J) {
+        self.with(|jobs| jobs.push_front(job));
+    }
+
+    fn with(&self, add: impl FnOnce(&mut VecDeque<J>)) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(add);
+        self.ready.notify_one();
+    }
+
+    /// `None` when there will be no more.
+    fn pop(&self) -> Option<J> {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(job) = jobs.as_mut()?.pop_front() {
+                return Some(job);
+            }
+            jobs = self.ready.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Closes the queue when it is dropped; what is still in it is nobody's work any more.
+struct Closing<'a, J>(&'a Queue<J>);
+
+impl<J> Drop for Closing<'_, J> {
+    fn drop(&mut self) {
+        let jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.0.ready.notify_all();
+        drop(jobs);
     }
 }

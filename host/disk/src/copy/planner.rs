@@ -13,8 +13,8 @@ use crate::source::Source;
 use super::raw::Cloner;
 
 /// Usual guest bytes in a unit: large enough for long reads and writes and few handovers between threads, small enough to
-/// stay in a processor's cache between reading, hashing and writing.
-const UNIT: u64 = 2 * CHUNK;
+/// stay in a processor's cache between reading, hashing and writing, and to keep memory below that of others.
+pub(super) const UNIT: u64 = CHUNK;
 
 /// Most guest bytes in a unit; reached when encoded runs straddle its usual end.
 const MAX_UNIT: u64 = 4 << 20;
@@ -84,7 +84,7 @@ impl<'a> Planner<'a> {
             size,
             at: 0,
             align: CHUNK,
-            left: survey.data,
+            left: survey.mapped,
             cloner: None,
             decoder,
             decoded: None,
@@ -98,7 +98,7 @@ impl<'a> Planner<'a> {
     /// For a chain whose map arrives while it is read: nobody knows how much there is, but it may not be more than
     /// `max_data` bytes.
     pub(crate) fn unsurveyed(chain: &'a mut Chain, max_data: u64, progress: &'a Progress) -> Self {
-        Self { surveyed: false, ..Self::new(chain, Survey { data: max_data }, progress) }
+        Self { surveyed: false, ..Self::new(chain, Survey { data: max_data, mapped: max_data }, progress) }
     }
 
     /// Leaves out the chunks of the disk that start at these bytes: the target has them already.
@@ -106,6 +106,16 @@ impl<'a> Planner<'a> {
     pub(crate) fn without(mut self, done: &'a BTreeSet<u64>) -> Self {
         self.done = Some(done).filter(|done| !done.is_empty());
         self
+    }
+
+    /// Where it is told how far this is.
+    pub(super) fn progress(&self) -> &'a Progress {
+        self.progress
+    }
+
+    /// Bytes of the disk.
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 
     /// Units start at multiples of `align` (bytes, a power of two).
@@ -131,14 +141,29 @@ impl<'a> Planner<'a> {
         if let Some(next) = self.done.and_then(|done| done.range(start..end).next()) {
             end = *next;
         }
+        self.collect(start, end, MAX_UNIT).map(Some)
+    }
+
+    /// The first byte that has to be moved and was not planned yet.
+    pub(super) fn next_data(&mut self) -> Result<Option<u64>> {
+        self.skip_zeros()
+    }
+
+    /// What lies from `start` to `end`, multiples of the alignment, or the end of the disk; not before what was planned.
+    pub(super) fn unit_of(&mut self, start: u64, end: u64) -> Result<Unit> {
+        self.collect(start, end, 0)
+    }
+
+    /// The unit from `start` to `end`, or later where an encoded run straddles that and the unit is shorter than `most`.
+    fn collect(&mut self, start: u64, mut end: u64, most: u64) -> Result<Unit> {
         let mut pieces: Vec<Planned> = Vec::new();
         let mut data = 0;
         // A clone may reach past the end of the unit.
-        while self.at < end {
+        while self.at < end.min(self.size) {
             let whole = self.fetch()?;
             let whole_end = whole.start + whole.length;
             let straddles = whole_end > end && matches!(&whole.kind, PieceKind::Encoded(_));
-            if straddles && end - start < MAX_UNIT {
+            if straddles && end - start < most {
                 end = (end + self.align).min(self.size);
                 continue;
             }
@@ -155,7 +180,7 @@ impl<'a> Planner<'a> {
             }
         }
         self.left = self.left.checked_sub(data).ok_or_else(|| self.grew())?;
-        Ok(Some(Unit { start, length: (end - start) as usize, pieces, data }))
+        Ok(Unit { start, length: (end - start) as usize, pieces, data })
     }
 
     fn grew(&self) -> Error {

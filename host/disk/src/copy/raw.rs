@@ -1,5 +1,6 @@
 //! Writing a disk as a raw file, its zeros as holes.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +15,7 @@ use crate::source::Source;
 use crate::sys;
 
 use super::buffer::Buffer;
-use super::pipeline;
+use super::pipeline::{self, Course, Work};
 use super::planner::{Planner, Unit};
 use super::read::Reader;
 
@@ -47,51 +48,98 @@ pub(crate) struct RawTarget<'a> {
 pub(crate) type Observer<'a> = &'a dyn Fn(&Unit, &[(u64, [u8; 32])]) -> Result<()>;
 
 /// Writes everything that the planner finds. The leaves are empty unless `target.hash`.
-pub(crate) fn write_raw(
-    planner: Planner<'_>,
-    target: RawTarget<'_>,
+pub(crate) fn write_raw<'a>(
+    planner: Planner<'a>,
+    target: RawTarget<'a>,
     size: u64,
     threads: usize,
-    progress: &Progress,
+    progress: &'a Progress,
 ) -> Result<Leaves> {
     let cloner = Cloner { target: target.file, bytes_wanted: target.hash, cloned_to: 0, works: true };
-    let mut planner = planner.cloning(cloner);
-    let mut leaves = Leaves::new(size);
-    // The kernel lets one thread write a file at a time; those that wait there spin, and keep others from decoding.
-    let writing = Mutex::new(());
-    let mut window = Window::new(target.file, 0);
+    let mut copying = Copying {
+        planner: planner.cloning(cloner),
+        target,
+        leaves: Leaves::new(size),
+        window: target.bounded.then(|| Window::new(target.file, 0)),
+        progress,
+    };
     pipeline::run(
-        &mut planner,
+        &mut copying,
+        &Writing { file: target.file, hash: target.hash, turn: Mutex::new(()) },
         threads,
-        || (Reader::new(), Buffer::default()),
-        |(reader, buffer), unit| {
-            if !target.hash && is_stored(unit) {
-                copy_stored(target.file, unit, buffer.bytes(STRIP), &writing)?;
-                return Ok(Vec::new());
-            }
-            let buffer = buffer.bytes(unit.length);
-            reader.fill(unit, buffer)?;
-            // Nothing is guarded that a panic could have left half done.
-            let turn = writing.lock().unwrap_or_else(PoisonError::into_inner);
-            write_unit(target.file, unit, buffer)?;
-            drop(turn);
-            Ok(if target.hash { hash_unit(unit, buffer) } else { Vec::new() })
-        },
-        |unit, hashes| {
-            if let Some(observer) = target.observer {
-                observer(unit, &hashes)?;
-            }
-            for (start, hash) in hashes {
-                leaves.set(start, hash);
-            }
-            progress.advance(unit.data);
-            if target.bounded {
-                window.push(unit.start);
-            }
-            Ok(())
-        },
     )?;
-    Ok(leaves)
+    Ok(copying.leaves)
+}
+
+/// Reads, writes and hashes.
+struct Writing<'a> {
+    file: &'a File,
+    hash: bool,
+    /// The kernel lets one thread write a file at a time; those that wait there spin, and keep others from decoding.
+    turn: Mutex<()>,
+}
+
+impl Work for Writing<'_> {
+    type State = (Reader, Buffer);
+    type Unit = Unit;
+    /// The digests of its chunks.
+    type Made = Vec<(u64, [u8; 32])>;
+    type Placed = Infallible;
+
+    fn state(&self) -> Self::State {
+        (Reader::new(), Buffer::default())
+    }
+
+    fn make(&self, (reader, buffer): &mut Self::State, unit: &Unit) -> Result<Self::Made> {
+        let Self { file, hash, .. } = *self;
+        if !hash && is_stored(unit) {
+            copy_stored(file, unit, buffer.bytes(STRIP), &self.turn)?;
+            return Ok(Vec::new());
+        }
+        let buffer = buffer.bytes(unit.length);
+        reader.fill(unit, buffer)?;
+        // Nothing is guarded that a panic could have left half done.
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        write_unit(file, unit, buffer)?;
+        drop(turn);
+        Ok(if hash { hash_unit(unit, buffer) } else { Vec::new() })
+    }
+
+    fn write(&self, placed: Infallible) -> Result<()> {
+        match placed {}
+    }
+}
+
+struct Copying<'a> {
+    planner: Planner<'a>,
+    target: RawTarget<'a>,
+    leaves: Leaves,
+    window: Option<Window<'a>>,
+    progress: &'a Progress,
+}
+
+impl<'w> Course<Writing<'w>> for Copying<'_> {
+    fn next(&mut self) -> Result<Option<Unit>> {
+        self.planner.next_unit()
+    }
+
+    fn place(&mut self, unit: &Unit, hashes: Vec<(u64, [u8; 32])>) -> Result<Option<Infallible>> {
+        if let Some(observer) = self.target.observer {
+            observer(unit, &hashes)?;
+        }
+        for (start, hash) in hashes {
+            self.leaves.set(start, hash);
+        }
+        if let Some(window) = &mut self.window {
+            window.push(unit.start);
+        }
+        Ok(None)
+    }
+
+    fn finished(&mut self, unit: &Unit) -> Result<()> {
+        self.progress.advance(unit.data);
+        Ok(())
+    }
 }
 
 /// Whether nothing of the unit has to be decoded.

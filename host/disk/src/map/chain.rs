@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::record::SourceRecord;
 use crate::request::{Access, SourceFile};
-use crate::source::{AllowedDirs, FileSource, Located, Source};
+use crate::source::{AllowedDirs, FileSource, Identity, Located, Source};
 
 /// Bytes in a sector.
 const SECTOR: u64 = 512;
@@ -167,6 +167,11 @@ impl Chain {
             finding.message = name::show(&finding.message);
         }
         Ok(findings)
+    }
+
+    /// Whether a file is among those that are read.
+    pub(crate) fn reads(&self, file: Identity) -> bool {
+        self.layers.iter().flat_map(Layer::sources).any(|source| source.identity() == file)
     }
 
     /// Compares every file with what it was when it was opened.

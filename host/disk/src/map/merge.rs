@@ -66,6 +66,29 @@ pub(crate) enum Codec {
 pub(crate) struct Survey {
     /// Guest bytes that have to be moved or decoded.
     pub(crate) data: u64,
+    /// The same, counting holes of files as data: where they are may change while a file is read. A filesystem that has
+    /// space for data that was never written calls it a hole until something is in the page cache for it.
+    pub(crate) mapped: u64,
+}
+
+impl PieceKind {
+    /// Whether both are the same bytes because they are in the same place.
+    pub(crate) fn same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Zero, Self::Zero) => true,
+            (Self::Data { source, offset }, Self::Data { source: theirs, offset: at }) => {
+                source.identity() == theirs.identity() && offset == at
+            }
+            (Self::Encoded(run), Self::Encoded(theirs)) => {
+                run.source.identity() == theirs.source.identity()
+                    && (run.offset, run.length, run.decoded, run.skip)
+                        == (theirs.offset, theirs.length, theirs.decoded, theirs.skip)
+                    && run.codec.is_native()
+                    && run.codec == theirs.codec
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Codec {
@@ -110,6 +133,7 @@ impl Chain {
             at += piece.length;
             if !matches!(piece.kind, PieceKind::Zero) {
                 survey.data += stored(&piece);
+                survey.mapped += piece.length;
             }
             if survey.data > max_data {
                 let message =
@@ -178,7 +202,8 @@ impl Chain {
     pub(crate) fn decode(&mut self, piece: &EncodedPiece, codec: &str, data: &[u8]) -> Result<Vec<u8>> {
         let layer = &mut self.layers[piece.layer];
         // Both were bounded by the validator to 64 MiB.
-        let bytes = layer.image.decode(codec, data, piece.decoded as u32)?;
+        let decoded = layer.image.decode(codec, data, piece.decoded as u32);
+        let bytes = decoded.map_err(|error| Error::from(error).during(&layer.record.path))?;
         if bytes.len() == piece.decoded {
             return Ok(bytes);
         }

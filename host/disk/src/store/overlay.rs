@@ -10,7 +10,7 @@ use witvirt_core::{Digest, Name};
 use super::images::DISK;
 use super::write::{max_file_size, raw_name, writer_for};
 use super::{Store, dirs};
-use crate::copy::{LayoutTarget, write_layout};
+use crate::copy::{LayoutTarget, Units, write_layout};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::progress::Progress;
 use crate::request::{Access, DiskHandle, DiskKind, DiskRecord};
@@ -73,7 +73,7 @@ impl Store {
             max_size: max_file_size(virtual_size),
             sync: true,
         };
-        write_layout(None, target, 1, &Progress::new())?;
+        write_layout(Units::None, target, 1, &Progress::new())?;
         file.sync_all().doing(|| format!("flush {name}"))?;
         dirs::rename(dir, &new, &name)?;
         Ok(file)

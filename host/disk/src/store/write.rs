@@ -9,9 +9,10 @@ use rustix::io::Errno;
 use witvirt_core::Name;
 use witvirt_core::format::CreateRequest;
 
+use super::images::DISK;
 use super::import::allocated;
 use super::{Store, dirs};
-use crate::copy::{LayoutTarget, Planner, RawTarget, write_layout, write_raw};
+use crate::copy::{Difference, LayoutTarget, Planner, RawTarget, Units, write_layout, write_raw};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::map::{Chain, Survey};
 use crate::progress::Progress;
@@ -29,23 +30,31 @@ impl Store {
         request: &ConvertRequest,
         progress: &Progress,
     ) -> Result<Converted> {
-        let mut chain = match &request.source {
-            ConvertSource::File(file) => Chain::open(access, self, &self.limits, file)?,
-            ConvertSource::Image(reference) => {
-                let (file, _) = self.base(&self.resolve(reference)?, progress)?;
-                let label = format!("image {reference}");
-                Chain::raw(FileSource::unlocked(file, &label)?, &self.limits)
-            }
+        let mut chain = self.chain_of(access, &request.source, progress)?;
+        let mut below = match &request.backing {
+            Some(backing) => Some(self.backing(access, backing, &request.target, progress)?),
+            None => None,
         };
         let survey = chain.survey(progress, self.limits.max_data)?;
         let part = Part::create(access, &request.target, request.replace)?;
         dirs::check_space(&part.file, survey.data)?;
         progress.begin(survey.data);
         let size = match request.format.as_str() {
+            "raw" if below.is_some() => {
+                return Err(Error::new(ErrorKind::InvalidInput, "raw files have no backing image"));
+            }
             "raw" => self.write_raw_file(&mut chain, survey, &part.file, request, progress)?,
-            _ => self.write_format(access, &mut chain, survey, &part.file, request, progress)?,
+            _ => self.write_format(
+                access,
+                (&mut chain, survey),
+                below.as_mut(),
+                &part.file,
+                request,
+                progress,
+            )?,
         };
         chain.verify_unchanged()?;
+        below.map_or(Ok(()), |below| below.chain.verify_unchanged())?;
         if request.sync {
             part.file.sync_all().doing(|| format!("flush {}", show(&request.target)))?;
         }
@@ -76,8 +85,8 @@ impl Store {
     fn write_format(
         &self,
         access: Access<'_>,
-        chain: &mut Chain,
-        survey: Survey,
+        (chain, survey): (&mut Chain, Survey),
+        below: Option<&mut Backing>,
         file: &File,
         request: &ConvertRequest,
         progress: &Progress,
@@ -87,7 +96,7 @@ impl Store {
             format: request.format.clone(),
             virtual_size,
             options: request.options.clone(),
-            backing: None,
+            backing: below.as_ref().map(|below| (below.name.clone(), below.format())),
         };
         let plugin = writer_for(access, &request.format)?;
         let mut writer = plugin.create(&create)?;
@@ -98,7 +107,71 @@ impl Store {
             max_size: max_file_size(virtual_size),
             sync: request.sync,
         };
-        write_layout(Some(Planner::new(chain, survey, progress)), target, self.threads, progress)
+        let disk = Planner::new(chain, survey, progress);
+        let units = match below {
+            None => Units::All(disk),
+            Some(Backing { chain, .. }) => {
+                let survey = chain.survey(progress, self.limits.max_data)?;
+                Units::Difference(Difference::new(disk, Planner::new(chain, survey, progress)))
+            }
+        };
+        write_layout(units, target, self.threads, progress)
+    }
+
+    fn chain_of(&self, access: Access<'_>, source: &ConvertSource, progress: &Progress) -> Result<Chain> {
+        match source {
+            ConvertSource::File(file) => Chain::open(access, self, &self.limits, file),
+            ConvertSource::Image(reference) => {
+                let (file, _) = self.base(&self.resolve(reference)?, progress)?;
+                let label = format!("image {reference}");
+                Ok(Chain::raw(FileSource::unlocked(file, &label)?, &self.limits))
+            }
+        }
+    }
+
+    /// Opens what a new file is to be written over.
+    fn backing(
+        &self,
+        access: Access<'_>,
+        source: &ConvertSource,
+        target: &Path,
+        progress: &Progress,
+    ) -> Result<Backing> {
+        let chain = self.chain_of(access, source, progress)?;
+        let path = match source {
+            ConvertSource::File(file) => file.path.clone(),
+            ConvertSource::Image(reference) => {
+                self.path.join("images").join(self.resolve(reference)?.hex()).join(DISK)
+            }
+        };
+        let beside = path.parent() == target.parent();
+        let name = if beside { path.file_name().map(Path::new) } else { Some(path.as_path()) };
+        let Some(name) = name.and_then(Path::to_str) else {
+            let message = format!("the name of {} is not UTF-8, which images cannot hold", show(&path));
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        };
+        let (dir, file) = access.allowed.open_parent(target)?;
+        let replaced = rustix::fs::statat(&dir, &file, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| chain.reads((stat.st_dev, stat.st_ino)));
+        if replaced {
+            let message = format!("{} is needed by what is to be written in its place", show(target));
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        Ok(Backing { chain, name: name.to_owned() })
+    }
+}
+
+/// What a new file is written over.
+struct Backing {
+    chain: Chain,
+    /// What the new file calls it.
+    name: String,
+}
+
+impl Backing {
+    /// Its registry name.
+    fn format(&self) -> String {
+        self.chain.records().0.format
     }
 }
 

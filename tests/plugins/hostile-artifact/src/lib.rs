@@ -75,11 +75,7 @@ impl Guest for Hostile {
 
     fn probe(_: Manifest) -> Option<ProbeResult> {
         let result = |confidence, layout: &str| {
-            Some(ProbeResult {
-                confidence,
-                layout: layout.to_owned(),
-                version: Some("v\x1b[2J".to_owned()),
-            })
+            Some(ProbeResult { confidence, layout: layout.to_owned(), version: Some("v\x1b[2J".to_owned()) })
         };
         match behaviour() {
             "bad-confidence" => result(101, "hostile"),
@@ -119,7 +115,11 @@ impl Guest for Hostile {
             "overlap" => {
                 let chunk = |offset| Chunk {
                     offset,
-                    content: Stored { length: Some(10), encoding: "gzip".to_owned(), ..stored(digest.clone()) },
+                    content: Stored {
+                        length: Some(10),
+                        encoding: "gzip".to_owned(),
+                        ..stored(digest.clone())
+                    },
                 };
                 let chunks = vec![chunk(0), chunk(9)];
                 plan.disks[0].content = DiskContent::Chunks(Chunked { size: 100, chunks });

@@ -28,7 +28,7 @@ struct Artifact<'a> {
 }
 
 impl Import<'_> {
-    pub(super) fn from_registry(&self, reference: &Reference) -> Result<ImportReply, Error> {
+    pub(super) fn import_artifact(&self, reference: &Reference) -> Result<ImportReply, Error> {
         let tail = self.label_tail();
         let same = |path: &str| is_from(path, reference, &tail);
         if let Some(reply) = self.without_asking(&same)? {

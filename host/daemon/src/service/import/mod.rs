@@ -41,9 +41,9 @@ impl Service {
             let name = request.name.clone().map_or_else(|| place.name(), Ok)?;
             let job = Import { service: &service, request: &request, name, watch };
             match place {
-                Place::Here(path) => job.from_host(&path, anywhere),
-                Place::Http(url) => job.from_server(&url),
-                Place::Registry(reference) => job.from_registry(&reference),
+                Place::Here(path) => job.import_file(&path, anywhere),
+                Place::Http(url) => job.import_url(&url),
+                Place::Registry(reference) => job.import_artifact(&reference),
             }
         })
     }
@@ -58,7 +58,7 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    fn from_host(&self, path: &Path, anywhere: bool) -> Result<ImportReply, Error> {
+    fn import_file(&self, path: &Path, anywhere: bool) -> Result<ImportReply, Error> {
         if self.request.pull_policy != PullPolicy::Always {
             return Err(invalid("a pull policy is for servers and registries, not for files"));
         }
@@ -71,7 +71,7 @@ impl Import<'_> {
         self.store(&wanted, root.as_ref(), Vec::new())
     }
 
-    fn from_server(&self, url: &str) -> Result<ImportReply, Error> {
+    fn import_url(&self, url: &str) -> Result<ImportReply, Error> {
         let shown = place::shown(url);
         if let Some(reply) = self.without_asking(&|path| path == shown)? {
             return Ok(reply);

@@ -54,7 +54,7 @@ pub(crate) enum Units<'a> {
     /// A disk.
     All(Planner<'a>),
     /// What a disk has that the one below it has not.
-    Difference(Difference<'a>),
+    Difference(Box<Difference<'a>>),
 }
 
 impl Units<'_> {
@@ -62,7 +62,7 @@ impl Units<'_> {
         match self {
             Self::None => Self::None,
             Self::All(planner) => Self::All(planner.aligned(align)),
-            Self::Difference(difference) => Self::Difference(difference.aligned(align)),
+            Self::Difference(difference) => Self::Difference(Box::new(difference.aligned(align))),
         }
     }
 

@@ -112,7 +112,7 @@ impl Store {
             None => Units::All(disk),
             Some(Backing { chain, .. }) => {
                 let survey = chain.survey(progress, self.limits.max_data)?;
-                Units::Difference(Difference::new(disk, Planner::new(chain, survey, progress)))
+                Units::Difference(Box::new(Difference::new(disk, Planner::new(chain, survey, progress))))
             }
         };
         write_layout(units, target, self.threads, progress)

@@ -52,7 +52,7 @@ pub(crate) enum Units<'a> {
     /// Nothing: an empty overlay.
     None,
     /// A disk.
-    All(Planner<'a>),
+    All(Box<Planner<'a>>),
     /// What a disk has that the one below it has not.
     Difference(Box<Difference<'a>>),
 }
@@ -61,7 +61,7 @@ impl Units<'_> {
     fn aligned(self, align: u64) -> Self {
         match self {
             Self::None => Self::None,
-            Self::All(planner) => Self::All(planner.aligned(align)),
+            Self::All(planner) => Self::All(Box::new(planner.aligned(align))),
             Self::Difference(difference) => Self::Difference(Box::new(difference.aligned(align))),
         }
     }

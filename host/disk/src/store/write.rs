@@ -109,7 +109,7 @@ impl Store {
         };
         let disk = Planner::new(chain, survey, progress);
         let units = match below {
-            None => Units::All(disk),
+            None => Units::All(Box::new(disk)),
             Some(Backing { chain, .. }) => {
                 let survey = chain.survey(progress, self.limits.max_data)?;
                 Units::Difference(Box::new(Difference::new(disk, Planner::new(chain, survey, progress))))

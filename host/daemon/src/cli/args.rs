@@ -368,7 +368,7 @@ Examples:
   witvirt image import debian-12.qcow2 --name debian-12
   witvirt image import disk.img --format raw
   witvirt image import https://example.org/noble.img --checksum sha256:5e1f...
-  witvirt image import docker://quay.io/containerdisks/fedora:40
+  witvirt image import docker://registry.example/containerdisks/fedora:40
   witvirt image import oci://registry.example/vm:1 --platform linux/arm64 --auth-file ~/.docker/config.json
   witvirt image import appliance.ova --member disk1.vmdk
   zstd -dc disk.raw.zst | witvirt image import - --name disk --format raw";

@@ -25,12 +25,18 @@ pub fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Programs that only tests need: oracles, and a second opinion on the host.
-const TESTED_WITH: [(&str, &str); 5] = [
+const TESTED_WITH: [(&str, &str); 11] = [
     ("qemu-img", "qemu-utils"),
     ("virt-host-validate", "libvirt-clients"),
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
     ("htpasswd", "apache2-utils"),
+    ("nbdcopy", "libnbd-bin"),
+    ("mkfs.xfs", "xfsprogs"),
+    ("swtpm", "swtpm"),
+    ("bzip2", "bzip2"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
 ];
 
 /// Installs what the demo needs and is missing, by apt; does nothing when everything is there.

@@ -11,6 +11,7 @@ mod daemon;
 mod images;
 mod measure;
 mod plugins;
+mod reflink;
 
 fn main() -> ExitCode {
     // The engine compiles plugins in a child process: this program again.

@@ -97,12 +97,11 @@ fn every_key_is_in_the_commented_config() {
                 above = part.to_owned();
             }
         } else if let Some((key, _)) = line.split_once(" = ") {
-            // [pipeline.NAME] is a table of the keys of `pipeline`.
-            let table = if section.starts_with("pipeline.") {
-                "pipeline"
-            } else {
-                section.rsplit('.').next().unwrap()
-            };
+            // [pipeline.NAME] is a table of the keys of `pipeline`, and so is [registry.HOST] of those of `registry`.
+            let named = ["pipeline", "registry"]
+                .into_iter()
+                .find(|table| section.strip_prefix(table).is_some_and(|name| name.starts_with('.')));
+            let table = named.unwrap_or_else(|| section.rsplit('.').next().unwrap());
             written.insert((table.to_owned(), key.to_owned()));
         }
     }

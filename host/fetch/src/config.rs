@@ -43,7 +43,7 @@ pub struct HttpConfig {
     /// Certificates (PEM) to trust besides those of the system.
     pub ca_file: Option<PathBuf>,
     /// The proxy: "none", "environment" (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY as curl reads them), or its URL,
-    /// "http://proxy.example:3128". Only proxies that are spoken to by plain HTTP work. Default: "none".
+    /// `http://proxy.example:3128`. Only proxies that are spoken to by plain HTTP work. Default: "none".
     pub proxy: Proxy,
     /// Hosts that are reached without the proxy: names (with what is below them), addresses, networks ("10.0.0.0/8").
     pub no_proxy: Vec<String>,

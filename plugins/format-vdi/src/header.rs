@@ -5,7 +5,7 @@ use std::fmt;
 use crate::read::{ReadAt, hex, le32, le64, read_exact};
 use crate::{Error, ErrorKind};
 
-/// What marks a VDI, at [`SIGNATURE_OFFSET`].
+/// What marks a VDI, at byte 64.
 pub const SIGNATURE: u32 = 0xbeda_107f;
 pub(crate) const SIGNATURE_OFFSET: usize = 64;
 pub(crate) const VERSION_OFFSET: usize = 68;

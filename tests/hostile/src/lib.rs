@@ -1,6 +1,6 @@
 //! Images that were made to do harm, and what becomes of an import of each.
 //!
-//! [`cases::all`] makes them, a few for every way in which a format or a transport can be abused. [`run::run`] imports one
+//! [`cases::all`] makes them, a few for every way in which a format or a transport can be abused. [`run`] imports one
 //! by the path that a daemon takes (components of `target/plugins` under the limits of `config/witvirt.toml`, the store) in
 //! a process of its own and judges the end of it: [`case::Verdict`], the message, the time, the memory and what is left.
 

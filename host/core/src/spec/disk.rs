@@ -83,7 +83,7 @@ pub enum DiskSource {
     /// gets an overlay.
     #[serde(rename_all = "kebab-case")]
     Remote {
-        /// Where it is ("https://images.example/debian-12.qcow2"). Credentials belong into the daemon's config.
+        /// Where it is (`https://images.example/debian-12.qcow2`). Credentials belong into the daemon's config.
         url: String,
         /// Registry name of its format ("raw", "qcow2"); absent: probed, which never yields raw.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -27,7 +27,7 @@ impl Service {
     /// One image, by name or digest.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`].
+    /// [`crate::api::ErrorKind::NotFound`].
     pub async fn image(self: &Arc<Self>, reference: String) -> Result<Image, Error> {
         let service = Arc::clone(self);
         Ok(image(blocking(move || service.resources().store.inspect(&reference)).await??))
@@ -36,7 +36,7 @@ impl Service {
     /// Removes a name, and the image with its last name.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] when machines need it.
+    /// [`crate::api::ErrorKind::Conflict`] when machines need it.
     pub async fn remove_image(self: &Arc<Self>, reference: String, force: bool) -> Result<(), Error> {
         let users = self.users_of(&reference).await?;
         let service = Arc::clone(self);

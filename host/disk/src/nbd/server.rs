@@ -12,9 +12,9 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::Export;
 use super::negotiate::negotiate;
-use super::transmit::transmit;
+use super::transmit::{Budget, transmit};
 
-/// Connections at a time: a hypervisor has one, and for a moment two after it lost one.
+/// Connections at a time: a hypervisor has one, and for a moment two after it lost one. Others may look on.
 const MAX_CONNECTIONS: usize = 8;
 
 /// How long a client may take for each message of the negotiation.
@@ -31,6 +31,7 @@ pub struct NbdServer {
 
 struct Shared {
     export: Arc<dyn Export>,
+    budget: Budget,
     closing: AtomicBool,
     /// Handles of the open connections.
     open: Mutex<Vec<Arc<Peer>>>,
@@ -48,7 +49,12 @@ impl NbdServer {
     /// # Errors
     /// When no thread can be started.
     pub fn start(listener: UnixListener, export: Arc<dyn Export>) -> io::Result<Self> {
-        let shared = Arc::new(Shared { export, closing: AtomicBool::new(false), open: Mutex::default() });
+        let shared = Arc::new(Shared {
+            export,
+            budget: Budget::default(),
+            closing: AtomicBool::new(false),
+            open: Mutex::default(),
+        });
         let (accepting, socket) = (Arc::clone(&shared), listener.try_clone()?);
         std::thread::Builder::new().name("nbd-accept".into()).spawn(move || accept(&accepting, &socket))?;
         Ok(Self { shared, listener })
@@ -122,7 +128,7 @@ fn accept(shared: &Arc<Shared>, listener: &UnixListener) {
         }
         let (serving, served) = (Arc::clone(shared), Arc::clone(&peer));
         let spawned = std::thread::Builder::new().name("nbd-serve".into()).spawn(move || {
-            if let Err(error) = serve(&*serving.export, &served) {
+            if let Err(error) = serve(&serving, &served) {
                 tracing::debug!(%error, "a connection to a disk ended");
             }
             served.leave();
@@ -135,12 +141,13 @@ fn accept(shared: &Arc<Shared>, listener: &UnixListener) {
     }
 }
 
-fn serve(export: &dyn Export, peer: &Peer) -> io::Result<()> {
+fn serve(shared: &Shared, peer: &Peer) -> io::Result<()> {
+    let export = &*shared.export;
     let stream = &peer.stream;
     stream.set_read_timeout(Some(NEGOTIATION))?;
     stream.set_write_timeout(Some(WRITING))?;
     let Some(agreed) = negotiate(&mut &*stream, export.size())? else { return Ok(()) };
     stream.set_read_timeout(None)?;
     let gone = || peer.is_gone();
-    transmit(&mut &*stream, &mut &*stream, export, agreed, &gone, &|| peer.leave())
+    transmit(&mut &*stream, &mut &*stream, export, agreed, &shared.budget, &gone, &|| peer.leave())
 }

@@ -11,6 +11,7 @@ use super::protocol::{
     ALLOCATION, ContextQuery, InfoQuery, MAX_PAYLOAD, OPTION_MAGIC, OptionHeader, REQUEST_MAGIC, Request,
     command, errno, option, reply,
 };
+use super::transmit::{Budget, transmit};
 use super::{Export, NbdServer};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -277,6 +278,37 @@ fn a_client_that_leaves_takes_its_waiting_requests_along_and_a_dropped_server_ev
     assert!(UnixStream::connect(&path).is_err());
 }
 
+/// A client that reads nothing for longer than an answer may take to be written.
+#[test]
+fn nothing_follows_half_an_answer() {
+    const LENGTH: u32 = 1 << 20;
+    let (mut client, server) = UnixStream::pair().unwrap();
+    server.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+    let request = |cookie: u64| {
+        let mut bytes = REQUEST_MAGIC.to_be_bytes().to_vec();
+        bytes.extend_from_slice(&[0, 0, 0, command::READ as u8]);
+        bytes.extend_from_slice(&cookie.to_be_bytes());
+        bytes.extend_from_slice(&4096u64.to_be_bytes());
+        bytes.extend_from_slice(&LENGTH.to_be_bytes());
+        bytes
+    };
+    for cookie in 1..=8 {
+        client.write_all(&request(cookie)).unwrap();
+    }
+    let leave = || drop(server.shutdown(std::net::Shutdown::Both));
+    let (agreed, pattern) = (Agreed::default(), Pattern::default());
+    // Comes back because the first answer that is not taken closes the connection.
+    let _ended =
+        transmit(&mut &server, &mut &server, &pattern, agreed, &Budget::default(), &|| false, &leave);
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).unwrap();
+    let whole = 16 + LENGTH as usize;
+    assert!(!heard.is_empty() && heard.len() < whole, "{} bytes of one answer", heard.len());
+    for (at, byte) in heard.iter().enumerate().skip(16) {
+        assert_eq!(*byte, ((4096 + at - 16) % 251) as u8, "at {at}");
+    }
+}
+
 proptest! {
     /// Whatever a client says, it is parsed without a panic, and what is parsed fits the bytes.
     #[test]
@@ -320,7 +352,6 @@ proptest! {
         ),
         structured in any::<bool>(),
     ) {
-        use super::transmit::transmit;
         let mut said = Vec::new();
         for (index, (kind, offset, length)) in requests.iter().enumerate() {
             said.extend_from_slice(&REQUEST_MAGIC.to_be_bytes());
@@ -333,7 +364,7 @@ proptest! {
         let pattern = Pattern { open: AtomicBool::new(true) };
         let mut heard = Vec::new();
         let agreed = Agreed { structured, allocation: structured };
-        let outcome = transmit(&mut Cursor::new(said), &mut heard, &pattern, agreed, &|| false, &|| {});
+        let outcome = transmit(&mut Cursor::new(said), &mut heard, &pattern, agreed, &Budget::default(), &|| false, &|| {});
         let magic = if structured { 0x668e_33efu32 } else { 0x6744_6698 };
         if outcome.is_ok() && !requests.is_empty() && requests.iter().all(|(kind, ..)| *kind != 1 && *kind != 2) {
             prop_assert_eq!(&heard[..4], &magic.to_be_bytes()[..]);

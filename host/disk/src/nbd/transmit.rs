@@ -13,7 +13,7 @@ use super::protocol::{
 /// one that waits for the network.
 const WORKERS: usize = 16;
 
-/// Bytes that the answers in the making may take together; one answer may be larger.
+/// Bytes that the answers in the making of one disk may take together; one answer may be larger.
 const BUDGET: u64 = 64 << 20;
 
 /// Most runs in an answer to `BLOCK_STATUS`.
@@ -22,7 +22,7 @@ const MAX_RUNS: usize = 1024;
 /// Stack of a thread that answers, in bytes: decoders keep their tables on the heap.
 const STACK: usize = 512 << 10;
 
-/// Answers requests until the client leaves. `gone` says when it has, for requests that wait.
+/// Answers requests until the client leaves. `gone` says when it has, for requests that wait; `leave` closes the connection.
 ///
 /// # Errors
 /// When the connection breaks, or the client breaks the protocol.
@@ -31,11 +31,11 @@ pub(super) fn transmit(
     output: &mut (impl Write + Send),
     export: &dyn Export,
     agreed: Agreed,
+    budget: &Budget,
     gone: &(dyn Fn() -> bool + Sync),
     leave: &(dyn Fn() + Sync),
 ) -> io::Result<()> {
-    let connection =
-        Connection { output: Mutex::new(output), export, agreed, gone, budget: Budget::default() };
+    let connection = Connection { output: Mutex::new(output), export, agreed, gone, leave, budget };
     let (jobs, queue) = mpsc::sync_channel::<Request>(0);
     let queue = Mutex::new(queue);
     std::thread::scope(|scope| {
@@ -56,7 +56,8 @@ struct Connection<'a, W> {
     export: &'a dyn Export,
     agreed: Agreed,
     gone: &'a (dyn Fn() -> bool + Sync),
-    budget: Budget,
+    leave: &'a (dyn Fn() + Sync),
+    budget: &'a Budget,
 }
 
 impl<W: Write + Send> Connection<'_, W> {
@@ -105,7 +106,6 @@ impl<W: Write + Send> Connection<'_, W> {
         loop {
             let next = lock(queue).recv();
             let Ok(request) = next else { return };
-            // The connection's own thread notices a broken pipe too.
             if let Err(error) = self.answer(&request) {
                 tracing::debug!(%error, "an answer was not sent");
             }
@@ -137,7 +137,7 @@ impl<W: Write + Send> Connection<'_, W> {
         } else {
             front.copy_from_slice(&simple_reply(request.cookie, 0));
         }
-        lock(&self.output).write_all(&bytes)
+        self.send(&bytes)
     }
 
     fn status(&self, request: &Request) -> io::Result<()> {
@@ -155,23 +155,33 @@ impl<W: Write + Send> Connection<'_, W> {
             bytes.extend_from_slice(&(length as u32).to_be_bytes());
             bytes.extend_from_slice(&(if hole { HOLE } else { 0 }).to_be_bytes());
         }
-        lock(&self.output).write_all(&bytes)
+        self.send(&bytes)
     }
 
     fn refuse(&self, request: &Request, error: u32) -> io::Result<()> {
         if !self.agreed.structured {
-            return lock(&self.output).write_all(&simple_reply(request.cookie, error));
+            return self.send(&simple_reply(request.cookie, error));
         }
         let mut bytes = structured_reply(request.cookie, chunk::ERROR, 6).to_vec();
         bytes.extend_from_slice(&error.to_be_bytes());
         bytes.extend_from_slice(&0u16.to_be_bytes());
-        lock(&self.output).write_all(&bytes)
+        self.send(&bytes)
+    }
+
+    /// Sends an answer, or ends the connection: the client would take whatever followed half an answer for the rest of it.
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut output = lock(&self.output);
+        let sent = output.write_all(bytes);
+        if sent.is_err() {
+            (self.leave)();
+        }
+        sent
     }
 }
 
-/// Bytes that answers hold.
+/// Bytes that the answers of a disk hold, on all of its connections.
 #[derive(Default)]
-struct Budget {
+pub(super) struct Budget {
     used: Mutex<u64>,
     less: Condvar,
 }

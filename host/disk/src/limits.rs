@@ -32,6 +32,9 @@ impl Default for Limits {
 /// Most extents asked of a plugin at once.
 pub(crate) const PAGE: u32 = 4096;
 
+/// What a map is made of, in bytes: only the end of the disk or of what was asked for may lie inside a sector.
+pub(crate) const SECTOR: u64 = 512;
+
 /// Longest literal extent, in bytes (`witvirt:disk/format.extent-kind`).
 pub(crate) const MAX_LITERAL: u64 = 64 << 10;
 

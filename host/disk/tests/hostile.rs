@@ -219,7 +219,7 @@ fn layer(plan: &Plan, file: &[u8], blobs: &[Encoded], below: Option<&[u8]>) -> (
     let mut guest = Vec::new();
     let mut at = 0;
     for &(length, choice) in plan.iter().chain([&(DISK, 1)]) {
-        let length = length.min(DISK - at);
+        let length = length.next_multiple_of(512).min(DISK - at);
         if length == 0 {
             break;
         }
@@ -245,7 +245,7 @@ fn layer(plan: &Plan, file: &[u8], blobs: &[Encoded], below: Option<&[u8]>) -> (
                 (ExtentKind::Encoded(run), bytes)
             }
             4 => {
-                let length = length.min(60_000) as usize;
+                let length = length.min(117 * 512) as usize;
                 (ExtentKind::Literal(vec![choice; length]), vec![choice; length])
             }
             5 => (ExtentKind::Zero, vec![0; range.len()]),

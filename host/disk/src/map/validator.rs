@@ -5,7 +5,7 @@ use std::fmt;
 
 use witvirt_core::extent::{Encoded, Extent, ExtentKind, Page};
 
-use crate::limits::{ENCODED_SLACK, Limits, MAX_DECODED, MAX_ENCODED, MAX_LITERAL};
+use crate::limits::{ENCODED_SLACK, Limits, MAX_DECODED, MAX_ENCODED, MAX_LITERAL, SECTOR};
 
 /// How a plugin broke the contract of `witvirt:disk/format`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +34,7 @@ pub struct Validator {
     extents: u64,
     data: u64,
     decoded: u64,
+    encoded: u64,
     last_encoded: Option<(u32, u64)>,
 }
 
@@ -58,6 +59,7 @@ impl Validator {
             extents: 0,
             data: 0,
             decoded: 0,
+            encoded: 0,
             last_encoded: None,
         }
     }
@@ -72,7 +74,8 @@ impl Validator {
 
     /// Forgets the totals: the map is read from its beginning again.
     pub fn restart(&mut self) {
-        (self.extents, self.data, self.decoded, self.last_encoded) = (0, 0, 0, None);
+        (self.extents, self.data, self.last_encoded) = (0, 0, None);
+        (self.decoded, self.encoded) = (0, 0);
     }
 
     /// Checks the answer to `extents(start, length, max)`. `start` lies inside the disk and `length` is not 0.
@@ -121,6 +124,9 @@ impl Validator {
                     .violation(at, format!("an extent of {} bytes, past the end at {end}", extent.length)));
             }
         };
+        if extent_end % SECTOR != 0 && extent_end != end {
+            return Err(self.violation(at, format!("an extent ends at {extent_end}, inside a sector")));
+        }
         self.kind(at, extent).map_err(|what| self.violation(at, what))?;
         self.count(extent).map_err(|what| self.violation(at, what))?;
         Ok(extent_end)
@@ -153,6 +159,9 @@ impl Validator {
         }
         if decoded > MAX_DECODED {
             return Err(format!("an encoded run that decodes to {decoded} bytes, more than {MAX_DECODED}"));
+        }
+        if encoded.length > longest_encoded(decoded) {
+            return Err(format!("an encoded run of {} bytes that decodes to {decoded}", encoded.length));
         }
         if u64::from(encoded.skip).checked_add(length).is_none_or(|end| end > decoded) {
             return Err(format!(
@@ -192,11 +201,16 @@ impl Validator {
                 != Some((encoded.source, encoded.offset))
         {
             self.decoded = self.decoded.saturating_add(u64::from(encoded.decoded_length));
+            self.encoded = self.encoded.saturating_add(encoded.length);
         }
         // A run may be used in pieces, but a map that has megabytes decoded for every sector is meant to cost time.
         let most = self.virtual_size.saturating_mul(4).saturating_add(MAX_DECODED);
         if self.decoded > most {
             return Err(format!("more than {most} bytes to decode for a disk of {}", self.virtual_size));
+        }
+        let most = longest_encoded(most);
+        if self.encoded > most {
+            return Err(format!("more than {most} encoded bytes for a disk of {}", self.virtual_size));
         }
         Ok(())
     }
@@ -204,6 +218,12 @@ impl Validator {
     fn violation(&self, offset: u64, what: String) -> Violation {
         Violation { plugin: self.plugin.clone(), version: self.version.clone(), offset, what }
     }
+}
+
+/// Most bytes that may have to be read for what decodes to `decoded` bytes: qcow2 counts the sectors of a compressed
+/// cluster in a field that reaches twice the cluster, and containers add headers.
+fn longest_encoded(decoded: u64) -> u64 {
+    decoded.saturating_mul(2).saturating_add(64 << 10)
 }
 
 impl From<Violation> for crate::error::Error {

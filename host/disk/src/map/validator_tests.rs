@@ -35,10 +35,11 @@ fn check(extents: Vec<Extent>, next: Option<u64>) -> Result<(), Violation> {
 #[test]
 fn accepts_what_the_contract_allows() {
     check(vec![extent(0, DISK, ExtentKind::Zero)], None).unwrap();
-    check(vec![data(0, FILE, 0, 0), extent(FILE, DISK - FILE, ExtentKind::Unallocated)], None).unwrap();
-    check(vec![data(0, 4096, 3, 0), extent(4096, 3, ExtentKind::Literal(vec![1, 2, 3]))], Some(4099))
+    let whole = FILE - FILE % 512;
+    check(vec![data(0, whole, 0, 0), extent(whole, DISK - whole, ExtentKind::Unallocated)], None).unwrap();
+    check(vec![data(0, 4096, 3, 0), extent(4096, 512, ExtentKind::Literal(vec![1; 512]))], Some(4608))
         .unwrap();
-    check(vec![encoded(0, 65536, |_| ()), encoded(65536, 1, |run| run.skip = 65535)], Some(65537)).unwrap();
+    check(vec![encoded(0, 65536, |_| ()), encoded(65536, 512, |run| run.skip = 65024)], Some(66048)).unwrap();
     let slack = |run: &mut Encoded| (run.offset, run.length) = (FILE - 1, 512);
     check(vec![encoded(0, 65536, slack)], Some(65536)).unwrap();
     let page = Page { extents: vec![extent(0, DISK, ExtentKind::Parent)], next: None };
@@ -66,17 +67,25 @@ fn names_each_lie_and_the_liar() {
         (vec![data(0, 512, 1, 0)], Some(512), 0, "source 1"),
         (vec![data(0, 512, 0, FILE - 511)], Some(512), 0, "ends at 300000"),
         (vec![data(0, 512, 0, u64::MAX)], Some(512), 0, "512 bytes at 18446744073709551615"),
-        (vec![extent(0, 2, ExtentKind::Literal(vec![1]))], Some(2), 0, "literal"),
-        (vec![extent(0, 65537, ExtentKind::Literal(vec![1; 65537]))], Some(65537), 0, "more than 65536"),
+        (vec![extent(0, 512, ExtentKind::Literal(vec![1]))], Some(512), 0, "literal"),
+        (vec![zero(0, 511)], Some(511), 0, "inside a sector"),
+        (vec![zero(0, 512), zero(512, 513)], Some(1025), 512, "inside a sector"),
+        (vec![extent(0, 66048, ExtentKind::Literal(vec![1; 66048]))], Some(66048), 0, "more than 65536"),
         (vec![extent(0, 512, ExtentKind::Parent)], Some(512), 0, "there is none"),
         (vec![encoded(0, 65536, |run| run.skip = 1)], Some(65536), 0, "decodes to 65536"),
-        (vec![encoded(0, 1, |run| run.skip = u32::MAX)], Some(1), 0, "decodes to 65536"),
-        (vec![encoded(0, 1, |run| run.length = 0)], Some(1), 0, "0 bytes"),
-        (vec![encoded(0, 1, |run| run.length = u64::MAX)], Some(1), 0, "are possible"),
-        (vec![encoded(0, 1, |run| run.decoded_length = u32::MAX)], Some(1), 0, "more than 67108864"),
-        (vec![encoded(0, 1, |run| run.offset = FILE)], Some(1), 0, "ends at 300000"),
-        (vec![encoded(0, 1, |run| (run.offset, run.length) = (FILE - 1, 513))], Some(1), 0, "ends at 300000"),
-        (vec![encoded(0, 1, |run| run.source = 9)], Some(1), 0, "source 9"),
+        (vec![encoded(0, 512, |run| run.skip = u32::MAX)], Some(512), 0, "decodes to 65536"),
+        (vec![encoded(0, 512, |run| run.length = 0)], Some(512), 0, "0 bytes"),
+        (vec![encoded(0, 512, |run| run.length = u64::MAX)], Some(512), 0, "are possible"),
+        (vec![encoded(0, 512, |run| run.decoded_length = u32::MAX)], Some(512), 0, "more than 67108864"),
+        (vec![encoded(0, 512, |run| run.offset = FILE)], Some(512), 0, "ends at 300000"),
+        (
+            vec![encoded(0, 512, |run| (run.offset, run.length) = (FILE - 1, 513))],
+            Some(512),
+            0,
+            "ends at 300000",
+        ),
+        (vec![encoded(0, 512, |run| run.length = 3 * 65536 + 1)], Some(512), 0, "that decodes to 65536"),
+        (vec![encoded(0, 512, |run| run.source = 9)], Some(512), 0, "source 9"),
     ] {
         let shown = format!("{extents:?}");
         let violation = check(extents, next).expect_err(&shown);
@@ -88,17 +97,18 @@ fn names_each_lie_and_the_liar() {
 
 #[test]
 fn keeps_totals_over_pages() {
-    let limits = Limits { max_extents: 3, max_data: 1000, ..Limits::default() };
-    let page = |at: u64| Page { extents: vec![data(at, 400, 0, 0)], next: Some(at + 400) };
+    let limits = Limits { max_extents: 3, max_data: 1200, ..Limits::default() };
+    let page = |at: u64| Page { extents: vec![data(at, 512, 0, 0)], next: Some(at + 512) };
     let mut validator = validator(false).with_limits(&limits);
     validator.check(0, DISK, 8, &page(0)).unwrap();
-    validator.check(400, DISK, 8, &page(400)).unwrap();
-    let violation = validator.check(800, DISK, 8, &page(800)).unwrap_err();
-    assert!(violation.what.contains("1000 bytes of data"), "{violation}");
+    validator.check(512, DISK, 8, &page(512)).unwrap();
+    let violation = validator.check(1024, DISK, 8, &page(1024)).unwrap_err();
+    assert!(violation.what.contains("1200 bytes of data"), "{violation}");
     validator.restart();
     validator.check(0, DISK, 8, &page(0)).unwrap();
 
-    let zeros = Page { extents: (0..4).map(|n| extent(n, 1, ExtentKind::Zero)).collect(), next: Some(4) };
+    let zeros =
+        Page { extents: (0..4).map(|n| extent(n * 512, 512, ExtentKind::Zero)).collect(), next: Some(2048) };
     validator.restart();
     assert!(validator.check(0, DISK, 8, &zeros).unwrap_err().what.contains("more than 3 extents"));
 }
@@ -110,6 +120,21 @@ fn refuses_maps_that_decode_without_end() {
     let page = Page { extents: runs.collect(), next: Some(51_200) };
     let violation = validator.check(0, DISK, 200, &page).unwrap_err();
     assert!(violation.what.contains("to decode"), "{violation}");
+}
+
+#[test]
+fn refuses_maps_that_read_without_end() {
+    let disk = 8 * DISK;
+    let mut validator = Validator::new("greedy", "1.0.0", disk, BTreeMap::from([(0, FILE)]), false);
+    let mut run = |n: u64| {
+        let run = encoded(n * 512, 512, |run| {
+            (run.offset, run.length, run.decoded_length) = (n, 66_560, 512);
+        });
+        validator.check(n * 512, 512, 1, &Page { extents: vec![run], next: None })
+    };
+    let violation =
+        (0..disk / 512).find_map(|n| run(n).err()).expect("130 bytes are read for each byte of the disk");
+    assert!(violation.what.contains("encoded bytes"), "{violation}");
 }
 
 fn any_kind() -> impl Strategy<Value = ExtentKind> {
@@ -129,7 +154,8 @@ fn any_kind() -> impl Strategy<Value = ExtentKind> {
                 skip,
             })
         ),
-        proptest::collection::vec(any::<u8>(), 0..600).prop_map(ExtentKind::Literal),
+        prop_oneof![Just(512), Just(1024), 0..600usize]
+            .prop_map(|length| ExtentKind::Literal(vec![7; length])),
     ]
 }
 
@@ -137,11 +163,11 @@ proptest! {
     /// Whatever passes can be acted on without another check: that is what the movers rely on.
     #[test]
     fn whatever_passes_is_safe(
-        start in 0..DISK,
+        start in prop_oneof![(0..DISK / 512).prop_map(|sector| sector * 512), 0..DISK],
         length in 1..2 * DISK,
-        lengths in proptest::collection::vec((prop_oneof![1..700u64, any::<u64>()], any_kind()), 0..6),
+        lengths in proptest::collection::vec((prop_oneof![Just(512u64), Just(1024), 1..700u64, any::<u64>()], any_kind()), 0..6),
         finish in any::<bool>(),
-        shift in prop_oneof![Just(0u64), 0..3u64],
+        shift in prop_oneof![4 => Just(0u64), 1 => 0..3u64],
     ) {
         let mut at = start;
         let mut extents = Vec::new();

@@ -1,6 +1,7 @@
 //! A loaded plugin and the instances that serve calls.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::{Instance, InstancePre, Resource};
 use wasmtime::{Engine, Store, UpdateDeadline};
@@ -54,13 +55,11 @@ impl Revision {
         let mut store = Store::new(&self.engine, State::new(Arc::clone(&self.name), &self.limits));
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(bytes(self.limits.call_data.get()));
-        store.epoch_deadline_callback(|mut context| {
-            // Ticks that passed while the host read for the plugin are given back, once.
-            let ticks = context.data_mut().take_waited().as_nanos() / TICK.as_nanos();
-            Ok(match u64::try_from(ticks).unwrap_or(u64::MAX / 2).min(u64::MAX / 2) {
-                0 => UpdateDeadline::Interrupt,
-                ticks => UpdateDeadline::Continue(ticks),
-            })
+        let deadline = self.limits.deadline;
+        store.epoch_deadline_callback(move |context| {
+            // What passed while the host read for the plugin is not the plugin's.
+            let left = deadline.saturating_sub(context.data().spent());
+            Ok(if left.is_zero() { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(ticks(left)) })
         });
         store.set_epoch_deadline(self.ticks());
         let made = self.instance.instantiate(&mut store);
@@ -121,9 +120,13 @@ impl Revision {
 
     /// Epochs until the deadline has surely passed: the first may be over at once.
     fn ticks(&self) -> u64 {
-        let ticks = self.limits.deadline.as_nanos().div_ceil(TICK.as_nanos());
-        u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1).min(u64::MAX / 2)
+        ticks(self.limits.deadline).saturating_add(1)
     }
+}
+
+/// Epochs that are at least as long together.
+fn ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX).min(u64::MAX / 2)
 }
 
 /// One instance of a plugin, dropped as a whole; never used again after a trap.

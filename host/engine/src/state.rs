@@ -31,7 +31,9 @@ pub(crate) struct State {
     pub(crate) log: Log,
     calls_left: u64,
     bytes_left: u64,
-    /// How long the call has waited for bytes, as far as its deadline does not know.
+    /// When the call began.
+    begun: Instant,
+    /// How long it has waited for bytes since.
     waited: Duration,
 }
 
@@ -45,6 +47,7 @@ impl State {
             log: Log::new(plugin),
             calls_left: limits.host_calls,
             bytes_left: limits.host_bytes.get(),
+            begun: Instant::now(),
             waited: Duration::ZERO,
         }
     }
@@ -53,13 +56,12 @@ impl State {
     pub(crate) fn begin_call(&mut self) {
         self.limiter.refused = None;
         self.log.begin_call();
-        self.waited = Duration::ZERO;
+        (self.begun, self.waited) = (Instant::now(), Duration::ZERO);
     }
 
-    /// How long the call has waited for bytes since this was asked before: they may come from a slow server, which is not
-    /// the plugin's time.
-    pub(crate) fn take_waited(&mut self) -> Duration {
-        std::mem::take(&mut self.waited)
+    /// The plugin's own time in this call: that of a slow server is not.
+    pub(crate) fn spent(&self) -> Duration {
+        self.begun.elapsed().saturating_sub(self.waited)
     }
 
     fn charge(&mut self, bytes: u64) -> Result<(), Error> {

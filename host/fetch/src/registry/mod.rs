@@ -113,10 +113,10 @@ impl Registry {
             self.resource(&endpoint, url, Actions::Pull)
         });
         let open = Remote::open(label, places.collect(), Some(digest));
-        let remote = self.fetch.inner.runtime.block_on(open)?;
-        if let Some(size) = remote.facts.size
-            && size != descriptor.size
-        {
+        let mut remote = self.fetch.inner.runtime.block_on(open)?;
+        // What a registry sends without saying how much ends here too.
+        let size = *remote.facts.size.get_or_insert(descriptor.size);
+        if size != descriptor.size {
             let message =
                 format!("{}: {size} bytes where the manifest says {}", remote.label, descriptor.size);
             return Err(Error::new(ErrorKind::Corrupt, message));

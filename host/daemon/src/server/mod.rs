@@ -36,6 +36,8 @@ use crate::service::Service;
 
 /// Connections at once; more wait in the kernel's queue.
 const MOST_CONNECTIONS: usize = 512;
+/// Connections at once of all users but root and the daemon's own, who can always look after it.
+const MOST_OF_OTHERS: usize = MOST_CONNECTIONS - 64;
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long running requests may take once the daemon ends.
@@ -55,18 +57,22 @@ pub fn endpoints() -> Vec<(String, &'static str)> {
 pub async fn serve(socket: Socket, service: Arc<Service>, ended: impl Future<Output = ()>) {
     let router = router(Arc::clone(&service));
     let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let others = Arc::new(Semaphore::new(MOST_OF_OTHERS));
     let own_uid = rustix::process::geteuid().as_raw();
     let mut connections = JoinSet::new();
     tokio::pin!(ended);
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        let next = async {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            socket.listener.accept().await.map(|(stream, _)| (stream, slot))
+        };
         let accepted = tokio::select! {
-            accepted = socket.listener.accept() => accepted,
+            accepted = next => accepted,
             () = &mut ended => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, slot) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most likely: waiting is all that helps.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -81,11 +87,18 @@ pub async fn serve(socket: Socket, service: Arc<Service>, ended: impl Future<Out
                 continue;
             }
         };
+        let Ok(among_others) = (![0, own_uid].contains(&credentials.uid()))
+            .then(|| Arc::clone(&others).try_acquire_owned())
+            .transpose()
+        else {
+            tracing::warn!(uid = credentials.uid(), "too many connections: this one was closed");
+            continue;
+        };
         let peer = Peer::new(credentials.uid(), credentials.gid(), own_uid, &service.config().api);
         let router = router.clone();
         connections.spawn(async move {
             connection(stream, peer, router).await;
-            drop(slot);
+            drop((slot, among_others));
         });
     }
     // The name goes first, so that the next daemon can have it; what is connected has some time to end.

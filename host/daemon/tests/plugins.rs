@@ -95,6 +95,14 @@ fn images_are_imported_listed_kept_while_used_and_removed() {
     let copy = copy.to_str().unwrap();
     site.run(&["image", "convert", "my-disk", copy, "--to", "qcow2", "--compression", "zlib"]);
     assert_eq!(site.json(&["image", "check", copy])["good"], true);
+    let info = site.json(&["image", "inspect", copy]);
+    assert_eq!(
+        (&info["source"]["format"], &info["geometry"]["virtual-size"]),
+        (&"qcow2".into(), &(1 << 20).into())
+    );
+    assert!(site.run(&["image", "inspect", copy]).contains("cluster-size"));
+    let (_, message) = site.fail(&["image", "convert", "my-disk", "x", "--to", "floppy"]);
+    assert!(message.contains("there are: qcow2, raw"), "{message}");
     let again = site.json(&["image", "import", copy]);
     assert_eq!((&again["image"]["digest"], &again["existed"]), (&imported["image"]["digest"], &true.into()));
     let (code, message) = site.fail(&["image", "convert", "my-disk", copy]);

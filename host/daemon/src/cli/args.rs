@@ -489,8 +489,16 @@ pub enum ImageCommand {
     #[command(after_help = "Examples:\n  witvirt image ls")]
     Ls,
     /// Show all of an image
-    #[command(after_help = "Examples:\n  witvirt image inspect debian-12")]
-    Inspect(One),
+    #[command(
+        after_help = "Examples:\n  witvirt image inspect debian-12\n  witvirt image inspect ./disk.vmdk --output json\n\nOf a file it says what its format's plugin says, without importing it or asking a daemon."
+    )]
+    Inspect {
+        /// Name or digest of an image of the store, or a file
+        image: String,
+        /// Format of the file [default: probed]
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<String>,
+    },
     /// Remove images
     #[command(after_help = "Examples:\n  witvirt image rm debian-12")]
     Rm {

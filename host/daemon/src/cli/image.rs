@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use serde_json::{Map, Value, json};
 use witvirt_core::ByteSize;
+use witvirt_disk::ImageInfo;
 
 use super::Context;
 use super::args::ImageCommand;
@@ -34,10 +35,7 @@ pub(super) async fn image(context: &Context, command: ImageCommand) -> anyhow::R
             }
         }
         ImageCommand::Ls => list(context).await?,
-        ImageCommand::Inspect(one) => {
-            let image: Image = context.client()?.get(&format!("/v1/images/{}", encode(&one.name))).await?;
-            if context.json() { output::json(&image)? } else { output::print(&details(&image))? }
-        }
+        ImageCommand::Inspect { image, format } => inspect(context, &image, format).await?,
         ImageCommand::Rm { names, force } => {
             let client = context.client()?;
             for name in names {
@@ -106,6 +104,34 @@ async fn list(context: &Context) -> anyhow::Result<()> {
         ]);
     }
     output::print(&table.render())
+}
+
+async fn inspect(context: &Context, image: &str, format: Option<String>) -> anyhow::Result<()> {
+    if Path::new(image).is_file() {
+        let info = local::info(&context.config()?, Path::new(image), format).await?;
+        return if context.json() { output::json(&info) } else { output::print(&of_file(&info)) };
+    }
+    let image: Image = context.client()?.get(&format!("/v1/images/{}", encode(image))).await?;
+    if context.json() { output::json(&image) } else { output::print(&details(&image)) }
+}
+
+fn of_file(info: &ImageInfo) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: String| {
+        text.push_str(&format!("{key:<14} {}\n", output::clean(&value)));
+    };
+    let source = &info.source;
+    line("file", source.path.clone());
+    line("format", format!("{} (read by {} {})", source.format, source.plugin, source.plugin_version));
+    line("virtual size", ByteSize(info.geometry.virtual_size).to_string());
+    line("file size", ByteSize(source.size).to_string());
+    for reference in &info.references {
+        line(&reference.role, reference.name.clone());
+    }
+    for (key, value) in &info.facts {
+        line(key, value.clone());
+    }
+    text
 }
 
 fn details(image: &Image) -> String {

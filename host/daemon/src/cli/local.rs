@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use witvirt_disk::{Access, AllowedDirs, ConvertRequest, Converted, SourceFile, Store, StoreOptions};
+use witvirt_disk::{
+    Access, AllowedDirs, ConvertRequest, Converted, ImageInfo, SourceFile, Store, StoreOptions,
+};
 
 use super::image::whole;
 use super::progress::Bar;
@@ -39,17 +41,7 @@ pub(super) async fn check(
     file: &Path,
     format: Option<String>,
 ) -> anyhow::Result<CheckReport> {
-    let (config, path) = (config.clone(), whole(file)?);
-    let checked = blocking(move || {
-        let plugins = load(&config)?;
-        let (store, allowed) = (store(&config)?, everywhere()?);
-        let references = AllowedDirs::new(&config.allowed_directories)?;
-        let file = SourceFile { path: path.into(), format, backing_format: None };
-        let checked =
-            store.check(Access { formats: &plugins, allowed: &allowed, references: &references }, &file);
-        Ok::<_, anyhow::Error>(checked.map_err(Error::from)?)
-    });
-    let report = checked.await??;
+    let report = look(config, file, format, Store::check).await?;
     let findings: Vec<CheckFinding> = report
         .findings
         .into_iter()
@@ -61,6 +53,33 @@ pub(super) async fn check(
         })
         .collect();
     Ok(CheckReport { good: findings.iter().all(|finding| finding.severity != "error"), findings })
+}
+
+/// What a file is.
+///
+/// # Errors
+/// As [`check`].
+pub(super) async fn info(config: &Config, file: &Path, format: Option<String>) -> anyhow::Result<ImageInfo> {
+    look(config, file, format, Store::info).await
+}
+
+/// Opens a file with the plugins and whatever it may name.
+async fn look<T: Send + 'static>(
+    config: &Config,
+    file: &Path,
+    format: Option<String>,
+    at: fn(&Store, Access<'_>, &SourceFile) -> witvirt_disk::Result<T>,
+) -> anyhow::Result<T> {
+    let (config, path) = (config.clone(), whole(file)?);
+    let looked = blocking(move || {
+        let plugins = load(&config)?;
+        let (store, allowed) = (store(&config)?, everywhere()?);
+        let references = AllowedDirs::new(&config.allowed_directories)?;
+        let file = SourceFile { path: path.into(), format, backing_format: None };
+        let access = Access { formats: &plugins, allowed: &allowed, references: &references };
+        Ok::<_, anyhow::Error>(at(&store, access, &file).map_err(Error::from)?)
+    });
+    looked.await?
 }
 
 /// The severities of `witvirt:disk/format.finding`.

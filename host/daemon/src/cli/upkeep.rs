@@ -62,5 +62,6 @@ pub(super) async fn collect(context: &Context, request: CollectRequest) -> anyho
     }
     let total = ByteSize(removed.iter().map(|image| image.allocated).sum());
     let verb = if request.dry_run { "would be freed" } else { "freed" };
-    output::print(&format!("{} images, {total} {verb}\n", removed.len()))
+    let images = if removed.len() == 1 { "image" } else { "images" };
+    output::print(&format!("{} {images}, {total} {verb}\n", removed.len()))
 }

@@ -180,12 +180,19 @@ pub(super) fn writer_for(
     access: Access<'_>,
     format: &str,
 ) -> Result<std::sync::Arc<dyn witvirt_core::format::Format>> {
-    let mut plugins = access.formats.all().into_iter();
-    let named = |name: &String| name == format;
-    plugins.find(|plugin| plugin.writes() && plugin.formats().iter().any(named)).ok_or_else(|| {
-        let message = format!("no plugin writes the format \"{}\"", format.escape_debug());
-        Error::new(ErrorKind::Unsupported, message)
-    })
+    let mut writers: Vec<_> = access.formats.all().into_iter().filter(|plugin| plugin.writes()).collect();
+    if let Some(at) = writers.iter().position(|plugin| plugin.formats().iter().any(|name| name == format)) {
+        return Ok(writers.swap_remove(at));
+    }
+    let mut names: Vec<String> = writers.iter().flat_map(|plugin| plugin.formats().to_vec()).collect();
+    names.push("raw".to_owned());
+    names.sort();
+    let message = format!(
+        "no plugin writes the format \"{}\" (there are: {})",
+        format.escape_debug(),
+        names.join(", ")
+    );
+    Err(Error::new(ErrorKind::Unsupported, message))
 }
 
 /// Where a laid out file must end: its data and a third of that again for its tables, which takes in the smallest clusters

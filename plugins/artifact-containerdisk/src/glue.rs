@@ -10,24 +10,7 @@ mod bindings {
     });
 }
 
-use witvirt_sdk::{Error, Info, Plugin};
-
 use crate::ContainerDisk;
-
-impl Plugin for ContainerDisk {
-    fn describe() -> Info {
-        Info {
-            name: env!("CARGO_PKG_NAME").to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            description: "disks in container images, as KubeVirt and CDI read them".to_owned(),
-            settings_schema: None,
-        }
-    }
-
-    fn configure(settings: &str) -> Result<(), Error> {
-        witvirt_sdk::no_settings(settings)
-    }
-}
 
 witvirt_sdk::lifecycle!(ContainerDisk, bindings);
 witvirt_sdk::artifact_layout!(ContainerDisk, bindings);

@@ -15,8 +15,18 @@ mod image;
 mod publish;
 mod read;
 
+use witvirt_sdk::{Info, Plugin};
+
 /// The layout's registry name.
 pub const LAYOUT: &str = "containerdisk";
 
 /// The plugin: [`witvirt_sdk::artifact::Reader`] and [`witvirt_sdk::artifact::Publisher`].
 pub struct ContainerDisk;
+
+impl Plugin for ContainerDisk {
+    fn describe() -> Info {
+        let description =
+            "disk images in container images, as KubeVirt and CDI read them: reads and publishes";
+        Info::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), description)
+    }
+}

@@ -1,8 +1,7 @@
 //! Reading: which layers may hold the disk.
 
 use witvirt_sdk::artifact::{
-    Claim, Digest, Disk, DiskContent, Manifest, OciManifest, Plan, ReadOptions, Reader, Stored, media_type,
-    member_path,
+    Claim, Digest, Disk, DiskContent, Manifest, OciManifest, Plan, ReadOptions, Reader, Stored, member_path,
 };
 use witvirt_sdk::{Error, ErrorKind};
 
@@ -35,9 +34,7 @@ impl Reader for ContainerDisk {
     fn probe(manifest: &Manifest) -> Option<Claim> {
         let manifest = OciManifest::parse(manifest).ok()?;
         let tars = manifest.layers.iter().all(|layer| encoding(&layer.media_type).is_some());
-        let config = manifest.config.as_ref()?.media_type.as_str();
-        let image = [media_type::OCI_CONFIG, media_type::DOCKER_CONFIG].contains(&config);
-        let possible = tars && image && !manifest.layers.is_empty();
+        let possible = tars && manifest.is_container_image() && !manifest.layers.is_empty();
         possible.then(|| Claim { confidence: POSSIBLE, layout: LAYOUT.to_owned(), version: None })
     }
 
@@ -59,13 +56,7 @@ impl Reader for ContainerDisk {
             .rev()
             .filter_map(|layer| encoding(&layer.media_type).map(|encoding| (layer, encoding)))
             .take(PLACES)
-            .map(|(layer, encoding)| Stored {
-                blobs: vec![layer.digest],
-                encoding: encoding.to_owned(),
-                member: Some(member.clone()),
-                length: None,
-                digest: None,
-            })
+            .map(|(layer, encoding)| Stored { member: Some(member.clone()), ..layer.stored(encoding) })
             .collect();
         if places.is_empty() {
             let message = "the image has no layer that is a tar, so it holds no /disk";

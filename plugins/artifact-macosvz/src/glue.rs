@@ -10,24 +10,7 @@ mod bindings {
     });
 }
 
-use witvirt_sdk::{Error, Info, Plugin};
-
 use crate::MacosVz;
-
-impl Plugin for MacosVz {
-    fn describe() -> Info {
-        Info {
-            name: env!("CARGO_PKG_NAME").to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            description: "macOS machines in artifacts, as macOS-vz-kubelet reads them".to_owned(),
-            settings_schema: None,
-        }
-    }
-
-    fn configure(settings: &str) -> Result<(), Error> {
-        witvirt_sdk::no_settings(settings)
-    }
-}
 
 witvirt_sdk::lifecycle!(MacosVz, bindings);
 witvirt_sdk::artifact_layout!(MacosVz, bindings);

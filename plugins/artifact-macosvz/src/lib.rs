@@ -11,11 +11,20 @@ mod glue;
 mod publish;
 mod read;
 
+use witvirt_sdk::{Info, Plugin};
+
 /// The layout's registry name.
 pub const LAYOUT: &str = "macosvz";
 
 /// The plugin: [`witvirt_sdk::artifact::Reader`] and [`witvirt_sdk::artifact::Publisher`].
 pub struct MacosVz;
+
+impl Plugin for MacosVz {
+    fn describe() -> Info {
+        let description = "macOS machines in artifacts, as macOS-vz-kubelet reads them: reads and publishes";
+        Info::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), description)
+    }
+}
 
 pub(crate) mod words {
     pub(crate) const ARTIFACT: &str = "application/vnd.agoda.macosvz.artifact";

@@ -29,7 +29,7 @@ impl Reader for MacosVz {
 
     fn needs(manifest: &Manifest, _: &ReadOptions) -> Result<Vec<Digest>, Error> {
         let manifest = OciManifest::parse(manifest)?;
-        Ok(only(&manifest, words::CONFIG)?.map(|layer| layer.digest).into_iter().collect())
+        Ok(manifest.at_most_one(words::CONFIG)?.map(|layer| layer.digest).into_iter().collect())
     }
 
     fn interpret(manifest: &Manifest, blobs: &[(Digest, Vec<u8>)], _: &ReadOptions) -> Result<Plan, Error> {
@@ -42,9 +42,7 @@ impl Reader for MacosVz {
                 format!("a file of the media type {}, which is not of this layout", layer.media_type);
             return Err(Error::new(ErrorKind::Unsupported, message).with("blob", layer.digest));
         }
-        let disk = only(&manifest, words::DISK)?.ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, format!("the artifact has no layer of {}", words::DISK))
-        })?;
+        let disk = manifest.exactly_one(words::DISK)?;
         let mut facts = match blobs.first() {
             Some((_, content)) => Description::parse(content)?.facts(),
             None => Vec::new(),
@@ -61,24 +59,11 @@ impl Reader for MacosVz {
         for (media_type, role, file) in
             [(words::AUX, "aux-image", words::AUX_FILE), (words::CONFIG, "config", words::CONFIG_FILE)]
         {
-            if let Some(layer) = only(&manifest, media_type)? {
+            if let Some(layer) = manifest.at_most_one(media_type)? {
                 files.push(File { role: role.to_owned(), name: name(layer, file), content: stored(layer)? });
             }
         }
         Ok(Plan { disks: vec![disk], files, facts })
-    }
-}
-
-/// The layer of a media type, of which there may be one.
-fn only<'a>(manifest: &'a OciManifest, media_type: &'a str) -> Result<Option<&'a OciDescriptor>, Error> {
-    let mut layers = manifest.of_type(media_type);
-    let first = layers.next();
-    match layers.next() {
-        Some(second) => {
-            let message = format!("the artifact has several layers of {media_type}");
-            Err(Error::new(ErrorKind::Corrupt, message).with("blob", second.digest))
-        }
-        None => Ok(first),
     }
 }
 
@@ -89,12 +74,8 @@ fn name(layer: &OciDescriptor, usual: &str) -> String {
 /// Gzip where both annotations are there, else as it is.
 fn stored(layer: &OciDescriptor) -> Result<Stored, Error> {
     let (digest, length) = (layer.sha256(words::CONTENT_DIGEST)?, layer.number(words::CONTENT_SIZE)?);
-    let gzip = digest.is_some() && length.is_some();
-    Ok(Stored {
-        blobs: vec![layer.digest],
-        encoding: if gzip { "gzip" } else { "" }.to_owned(),
-        member: None,
-        length: if gzip { length } else { Some(layer.size) },
-        digest: if gzip { digest } else { None },
+    Ok(match (digest, length) {
+        (Some(_), Some(_)) => Stored { length, digest, ..layer.stored("gzip") },
+        _ => layer.as_it_is(),
     })
 }

@@ -67,13 +67,8 @@ impl<'a> TitledFile<'a> {
             _ if directory => Some(self.as_member()?),
             _ => None,
         };
-        Ok(Stored {
-            blobs: vec![self.layer.digest],
-            encoding: if directory { "tar+gzip" } else { "auto" }.to_owned(),
-            member,
-            length: None,
-            digest: None,
-        })
+        let encoding = if directory { "tar+gzip" } else { "auto" };
+        Ok(Stored { member, ..self.layer.stored(encoding) })
     }
 
     /// The directory in its own tar.

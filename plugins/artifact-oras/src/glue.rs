@@ -10,24 +10,7 @@ mod bindings {
     });
 }
 
-use witvirt_sdk::{Error, Info, Plugin};
-
 use crate::Oras;
-
-impl Plugin for Oras {
-    fn describe() -> Info {
-        Info {
-            name: env!("CARGO_PKG_NAME").to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            description: "disk images that were pushed as plain files".to_owned(),
-            settings_schema: None,
-        }
-    }
-
-    fn configure(settings: &str) -> Result<(), Error> {
-        witvirt_sdk::no_settings(settings)
-    }
-}
 
 witvirt_sdk::lifecycle!(Oras, bindings);
 witvirt_sdk::artifact_layout!(Oras, bindings);

@@ -13,8 +13,17 @@ mod file;
 mod glue;
 mod read;
 
+use witvirt_sdk::{Info, Plugin};
+
 /// The layout's registry name.
 pub const LAYOUT: &str = "oras";
 
 /// The plugin: [`witvirt_sdk::artifact::Reader`].
 pub struct Oras;
+
+impl Plugin for Oras {
+    fn describe() -> Info {
+        let description = "disk images that were pushed as plain files: reads";
+        Info::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), description)
+    }
+}

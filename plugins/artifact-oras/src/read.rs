@@ -1,7 +1,7 @@
 //! Reading: which file is the disk.
 
 use witvirt_sdk::artifact::{
-    Claim, Digest, Disk, DiskContent, Manifest, OciManifest, Plan, ReadOptions, Reader, media_type,
+    Claim, Digest, Disk, DiskContent, Manifest, OciManifest, Plan, ReadOptions, Reader,
 };
 use witvirt_sdk::{Error, ErrorKind};
 
@@ -24,11 +24,8 @@ impl Reader for Oras {
     fn probe(manifest: &Manifest) -> Option<Claim> {
         let manifest = OciManifest::parse(manifest).ok()?;
         let files = TitledFile::all(&manifest.layers);
-        let image = manifest.config.as_ref().is_some_and(|config| {
-            [media_type::OCI_CONFIG, media_type::DOCKER_CONFIG].contains(&config.media_type.as_str())
-        });
         let titled = files.iter().any(|file| !file.title.is_empty());
-        if files.is_empty() || (image && !titled) {
+        if files.is_empty() || (manifest.is_container_image() && !titled) {
             return None;
         }
         let likely = files.iter().any(TitledFile::looks_like_image);

@@ -13,11 +13,20 @@ mod config;
 mod glue;
 mod read;
 
+use witvirt_sdk::{Info, Plugin};
+
 /// The layout's registry name.
 pub const LAYOUT: &str = "tart";
 
 /// The plugin: [`witvirt_sdk::artifact::Reader`].
 pub struct Tart;
+
+impl Plugin for Tart {
+    fn describe() -> Info {
+        let description = "virtual machines that tart pushes: reads NVRAM and disks, in chunks (disk.v2) or one stream (disk.v1)";
+        Info::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), description)
+    }
+}
 
 pub(crate) mod words {
     pub(crate) const PREFIX: &str = "application/vnd.cirruslabs.tart.";

@@ -37,7 +37,7 @@ impl Reader for Tart {
 
     fn needs(manifest: &Manifest, _: &ReadOptions) -> Result<Vec<Digest>, Error> {
         let manifest = OciManifest::parse(manifest)?;
-        let machine = exactly_one(&manifest, words::CONFIG)?;
+        let machine = manifest.exactly_one(words::CONFIG)?;
         let image = image_config(&manifest).filter(|image| image.digest != machine.digest);
         Ok([Some(machine), image].into_iter().flatten().map(|blob| blob.digest).collect())
     }
@@ -48,7 +48,7 @@ impl Reader for Tart {
             let message = format!("a layer of {}, which is not read", layer.media_type);
             return Err(Error::new(ErrorKind::Unsupported, message).with("blob", layer.digest));
         }
-        let machine = exactly_one(&manifest, words::CONFIG)?;
+        let machine = manifest.exactly_one(words::CONFIG)?;
         let content = |digest| blobs.iter().find(|(found, _)| *found == digest).map(|(_, content)| content);
         let shown = content(machine.digest)
             .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the machine's config was not handed over"))?;
@@ -59,10 +59,7 @@ impl Reader for Tart {
         let format = format.unwrap_or("raw").to_owned();
         let disk = Disk { name: "disk".to_owned(), format: Some(format), content: disk_content(&manifest)? };
         let mut files = vec![file("config", "config.json", machine)];
-        files.extend(manifest.of_type(words::NVRAM).map(|layer| file("nvram", "nvram.bin", layer)));
-        if files.len() > 2 {
-            return Err(Error::new(ErrorKind::Corrupt, "the artifact has several NVRAM layers"));
-        }
+        files.extend(manifest.at_most_one(words::NVRAM)?.map(|layer| file("nvram", "nvram.bin", layer)));
         Ok(Plan { disks: vec![disk], files, facts: config.facts() })
     }
 }
@@ -71,17 +68,6 @@ impl Reader for Tart {
 fn unknown(media_type: &str) -> bool {
     const KNOWN: [&str; 4] = [words::CONFIG, words::DISK_V1, words::DISK_V2, words::NVRAM];
     media_type.starts_with(words::PREFIX) && !KNOWN.contains(&media_type)
-}
-
-fn exactly_one<'a>(manifest: &'a OciManifest, media_type: &'a str) -> Result<&'a OciDescriptor, Error> {
-    let mut layers = manifest.of_type(media_type);
-    match (layers.next(), layers.next()) {
-        (Some(layer), None) => Ok(layer),
-        (first, _) => {
-            let count = if first.is_some() { "several layers" } else { "no layer" };
-            Err(Error::new(ErrorKind::Corrupt, format!("the artifact has {count} of {media_type}")))
-        }
-    }
 }
 
 /// The config of the manifest, where it may hold labels.
@@ -120,13 +106,8 @@ fn chunks<'a>(
             let message = format!("a disk layer has no annotation {}, or it says 0", words::SIZE);
             Error::new(ErrorKind::Corrupt, message).with("blob", layer.digest)
         })?;
-        let content = Stored {
-            blobs: vec![layer.digest],
-            encoding: LZ4.to_owned(),
-            member: None,
-            length: Some(length),
-            digest: layer.sha256(words::DIGEST)?,
-        };
+        let content =
+            Stored { length: Some(length), digest: layer.sha256(words::DIGEST)?, ..layer.stored(LZ4) };
         chunks.push(ArtifactChunk { offset: end, content });
         end = end.checked_add(length).ok_or_else(|| {
             Error::new(ErrorKind::Corrupt, "the disk layers exceed 2^64 bytes").with("blob", layer.digest)
@@ -144,12 +125,5 @@ fn chunks<'a>(
 }
 
 fn file(role: &str, name: &str, layer: &OciDescriptor) -> File {
-    let content = Stored {
-        blobs: vec![layer.digest],
-        encoding: String::new(),
-        member: None,
-        length: Some(layer.size),
-        digest: None,
-    };
-    File { role: role.to_owned(), name: name.to_owned(), content }
+    File { role: role.to_owned(), name: name.to_owned(), content: layer.as_it_is() }
 }

@@ -1,8 +1,9 @@
 //! The directory that is in force.
 
+use witvirt_sdk::disk::{ReadAt, be64, hex, read_exact};
+
 use crate::entry::plain;
 use crate::header::{ENTRY, Header, place};
-use crate::read::{ReadAt, be64, hex, read_exact};
 use crate::{Error, ErrorKind};
 
 /// The most tables: 8 MiB of memory, some 130 PiB of disk with chunks of 1 MiB.

@@ -1,6 +1,7 @@
 //! The header, and the sizes that follow from it.
 
-use crate::read::{ReadAt, be16, be32, be64, hex, read_exact};
+use witvirt_sdk::disk::{ReadAt, be16, be32, be64, hex, read_exact};
+
 use crate::{Error, ErrorKind};
 
 /// First bytes of an image.

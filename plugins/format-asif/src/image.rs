@@ -1,16 +1,13 @@
 //! An opened image.
 
-use witvirt_sdk::core::extent::{Finding, Geometry, Page};
+use witvirt_sdk::core::extent::{ExtentKind, Geometry, Page};
+use witvirt_sdk::disk::{ImageReader, ReadAt, Runs, be64, hex, read_exact};
 
 use crate::directory::Directory;
 use crate::entry::{Entry, is_stored, plain};
 use crate::header::{ENTRY, Header, VERSION, place};
-use crate::read::{ReadAt, be64, hex, read_exact};
-use crate::runs::Runs;
 use crate::{Error, ErrorKind};
 
-/// The most extents of a page.
-const MAX_EXTENTS: u32 = 16_384;
 /// Entries and blocks that one page looks at, so that no call takes long.
 const MAX_SEEN: u64 = 1 << 21;
 
@@ -29,20 +26,21 @@ struct Group {
     bytes: Vec<u8>,
 }
 
-impl<R: ReadAt> Image<R> {
+impl<R: ReadAt> ImageReader for Image<R> {
+    type Source = R;
+
     /// Reads the header and the directory.
     ///
     /// # Errors
     /// `invalid-input` when it is no ASIF image, `unsupported` with the name of the feature, `corrupt` with what is wrong
     /// and where, or what the source reports.
-    pub fn open(source: R) -> Result<Self, Error> {
+    fn open(source: R) -> Result<Self, Error> {
         let header = Header::read(&source)?;
         let directory = Directory::read(&source, &header)?;
         Ok(Self { source, header, directory })
     }
 
-    /// What a guest sees.
-    pub fn geometry(&self) -> Geometry {
+    fn geometry(&self) -> Geometry {
         Geometry {
             virtual_size: self.header.disk_size,
             cluster_size: self.header.chunk_size as u32,
@@ -50,8 +48,7 @@ impl<R: ReadAt> Image<R> {
         }
     }
 
-    /// Name and value pairs, always the same names.
-    pub fn facts(&self) -> Vec<(String, String)> {
+    fn facts(&self) -> Vec<(String, String)> {
         let header = &self.header;
         let tables = self.directory.tables.iter().filter(|chunk| **chunk != 0).count();
         let facts = [
@@ -67,13 +64,9 @@ impl<R: ReadAt> Image<R> {
         facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// A page of the map from `start` for `length` guest bytes, cut at the end of the disk.
-    ///
-    /// # Errors
-    /// `corrupt` or `unsupported` with what is wrong and where, or what the source reports.
-    pub fn extents(&self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
+    fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
         let end = start.saturating_add(length).min(self.header.disk_size);
-        let mut runs = Runs::new(start, max.clamp(1, MAX_EXTENTS) as usize);
+        let mut runs = Runs::new(start, max);
         let mut seen = 0;
         while runs.position() < end && seen < MAX_SEEN {
             let more = match self.group_at(runs.position())? {
@@ -81,7 +74,7 @@ impl<R: ReadAt> Image<R> {
                     seen += 1;
                     let size = self.header.table_size();
                     let stop = (runs.position() / size + 1).saturating_mul(size).min(end);
-                    runs.push(stop - runs.position(), None)
+                    runs.push(stop - runs.position(), ExtentKind::Unallocated)
                 }
                 Some(group) => self.push_group(&group, end, &mut seen, &mut runs)?,
             };
@@ -89,10 +82,11 @@ impl<R: ReadAt> Image<R> {
                 break;
             }
         }
-        let next = (runs.position() < end).then(|| runs.position());
-        Ok(Page { extents: runs.into_extents(), next })
+        Ok(runs.into_page(end))
     }
+}
 
+impl<R: ReadAt> Image<R> {
     /// The group for a guest offset; none where its table does not exist.
     fn group_at(&self, guest: u64) -> Result<Option<Group>, Error> {
         let header = &self.header;
@@ -125,8 +119,11 @@ impl<R: ReadAt> Image<R> {
             let skip = at % size;
             let length = (size - skip).min(end - at);
             let more = match entry {
-                Entry::Empty => runs.push(length, None),
-                Entry::Whole(chunk) => runs.push(length, Some(self.data(at, chunk, skip, length)?)),
+                Entry::Empty => runs.push(length, ExtentKind::Unallocated),
+                Entry::Whole(chunk) => {
+                    let offset = self.data(at, chunk, skip, length)?;
+                    runs.push(length, ExtentKind::Data { source: 0, offset })
+                }
                 Entry::Partial(chunk) => {
                     *seen += size / self.header.block_size;
                     let offset = self.data(at, chunk, skip, length)?;
@@ -177,15 +174,14 @@ impl<R: ReadAt> Image<R> {
                     .with("guest-offset", hex(at))
             })?;
             let piece = (size - at % size).min(end - at);
-            if !runs.push(piece, stored.then(|| offset + (at - start))) {
+            let kind = match stored {
+                true => ExtentKind::Data { source: 0, offset: offset + (at - start) },
+                false => ExtentKind::Unallocated,
+            };
+            if !runs.push(piece, kind) {
                 return Ok(false);
             }
         }
         Ok(true)
-    }
-
-    /// What could be wrong stops a reader where it is met, so nothing is left to find.
-    pub fn check(&self) -> Vec<Finding> {
-        Vec::new()
     }
 }

@@ -16,7 +16,7 @@
 //! bits, status 10, status 00 with a chunk, block states 10 and 11), tables that are named twice, and everything that lies
 //! past the end of the file. The metadata (a property list behind the disk's last byte) is not read.
 //!
-//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`read::ReadAt`], and build, test
+//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`ReadAt`], and build, test
 //! and fuzz natively.
 
 mod directory;
@@ -26,10 +26,32 @@ mod glue;
 pub mod header;
 pub mod image;
 pub mod probe;
-pub mod read;
-mod runs;
+
+use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::{Format, ReadAt};
+use witvirt_sdk::{Info, Plugin};
 
 pub use witvirt_sdk::{Error, ErrorKind};
 
 /// The format's registry name.
 pub const FORMAT: &str = "asif";
+
+/// The plugin.
+pub struct Asif;
+
+impl Plugin for Asif {
+    fn describe() -> Info {
+        let description = "Apple sparse images of macOS 26 (ASIF): reads version 1; refuses other versions, images in several \
+             segments, and what lies past the end of the file";
+        Info::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), description)
+    }
+}
+
+impl Format for Asif {
+    const NAMES: &[&str] = &[FORMAT];
+    type Image<R: ReadAt> = image::Image<R>;
+
+    fn probe(head: &[u8], _: &[u8], _: u64) -> Option<Probe> {
+        probe::probe(head)
+    }
+}

@@ -1,10 +1,10 @@
 //! Recognising ASIF images.
 
 use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::be32;
 
 use crate::FORMAT;
 use crate::header::{MAGIC, VERSION};
-use crate::read::be32;
 
 /// Whether a file with this head is an ASIF image.
 pub fn probe(head: &[u8]) -> Option<Probe> {

@@ -8,10 +8,11 @@ use format_asif::image::Image;
 use format_asif::{Error, ErrorKind};
 use proptest::prelude::*;
 use witvirt_sdk::core::extent::ExtentKind;
+use witvirt_sdk::disk::ImageReader;
 
 /// The blocks of the disk that are not zeros: number and byte.
 fn content(file: &[u8], max: u32) -> Result<Vec<(u64, u8)>, Error> {
-    let image = Image::open(file.to_vec())?;
+    let mut image = Image::open(file.to_vec())?;
     let size = image.geometry().virtual_size;
     let (mut blocks, mut at) = (Vec::new(), 0);
     loop {
@@ -72,7 +73,7 @@ fn chunks_in_any_order() {
     for max in [1, 2, 7, 1000] {
         assert_eq!(content(&file, max).unwrap(), expected(size, &chunks));
     }
-    let image = Image::open(file).unwrap();
+    let mut image = Image::open(file).unwrap();
     let geometry = image.geometry();
     assert_eq!((geometry.virtual_size, geometry.logical_sector), (size, 512));
     assert!(image.facts().contains(&("id".to_owned(), "abababab-abab-abab-abab-abababababab".to_owned())));
@@ -90,7 +91,7 @@ fn chunks_in_any_order() {
 #[test]
 fn an_empty_disk_is_one_extent() {
     let size = 1 << 38;
-    let image = Image::open(image(size, &[])).unwrap();
+    let mut image = Image::open(image(size, &[])).unwrap();
     let page = image.extents(0, u64::MAX, 10).unwrap();
     assert_eq!((page.extents.len(), page.extents[0].length, page.next), (1, size, None));
 }

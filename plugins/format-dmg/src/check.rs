@@ -1,10 +1,10 @@
 //! Looking for what does not stop a reader: checksums.
 
 use witvirt_sdk::core::extent::Finding;
+use witvirt_sdk::disk::{MAX_READ, ReadAt, read_exact};
 
 use crate::Error;
 use crate::image::Image;
-use crate::read::{MAX_READ, ReadAt, read_exact};
 use crate::trailer::Checksum;
 
 const ERROR: u8 = 1;
@@ -19,7 +19,7 @@ impl<R: ReadAt> Image<R> {
     ///
     /// # Errors
     /// What the source reports.
-    pub fn check(&self) -> Result<Vec<Finding>, Error> {
+    pub(crate) fn findings(&self) -> Result<Vec<Finding>, Error> {
         let mut findings: Vec<Finding> = self.check_data()?.into_iter().chain(self.check_master()).collect();
         findings.extend(self.check_cover());
         findings.sort_by_key(|finding| finding.severity);

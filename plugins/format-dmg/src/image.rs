@@ -1,14 +1,11 @@
 //! An opened disk image.
 
-use witvirt_sdk::core::extent::{Encoded, Extent, ExtentKind, Geometry, Page};
+use witvirt_sdk::core::extent::{Encoded, ExtentKind, Finding, Geometry, Page};
+use witvirt_sdk::disk::{ImageReader, ReadAt, Runs, hex, read_exact};
 
-use crate::read::{ReadAt, hex, read_exact};
 use crate::run::{Bounds, CODECS, Kind, Run, read_table, sort};
 use crate::trailer::{Checksum, Fork, Trailer};
-use crate::{Error, ErrorKind, SECTOR, adc, base64, plist, resource};
-
-/// The most extents of a page; with their codec names they stay below 2 MiB.
-const MAX_EXTENTS: u32 = 16_384;
+use crate::{Error, ErrorKind, SECTOR, adc, base64, facts, plist, resource};
 
 /// An image whose tables are sound.
 #[derive(Debug)]
@@ -21,13 +18,15 @@ pub struct Image<R> {
     pub(crate) runs: Vec<Run>,
 }
 
-impl<R: ReadAt> Image<R> {
+impl<R: ReadAt> ImageReader for Image<R> {
+    type Source = R;
+
     /// Reads the trailer and all tables.
     ///
     /// # Errors
     /// `invalid-input` when it is no disk image, `unsupported` with the name of the feature, `corrupt` with what is wrong
     /// and where, `limit` where a bound is passed, or what the source reports.
-    pub fn open(source: R) -> Result<Self, Error> {
+    fn open(source: R) -> Result<Self, Error> {
         let trailer = Trailer::read(&source)?;
         let bounds =
             Bounds { file: source.size(), data: trailer.data.offset, disk: trailer.sectors * SECTOR };
@@ -46,58 +45,52 @@ impl<R: ReadAt> Image<R> {
         Ok(Self { source, trailer, checksums, runs })
     }
 
-    /// What a guest sees.
-    pub fn geometry(&self) -> Geometry {
+    fn geometry(&self) -> Geometry {
         Geometry { virtual_size: self.virtual_size(), cluster_size: 0, logical_sector: SECTOR as u32 }
     }
 
-    pub(crate) fn virtual_size(&self) -> u64 {
-        self.trailer.sectors * SECTOR
+    fn facts(&self) -> Vec<(String, String)> {
+        facts::facts(self)
     }
 
-    /// A page of the map from `start` for `length` guest bytes, cut at the end of the disk.
-    ///
-    /// # Errors
-    /// `corrupt` for sectors that no run covers.
-    pub fn extents(&self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
+    fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
         let end = start.saturating_add(length).min(self.virtual_size());
-        let max = max.clamp(1, MAX_EXTENTS) as usize;
-        let mut extents: Vec<Extent> = Vec::new();
-        let mut at = start;
-        let mut runs = self.runs[self.runs.partition_point(|run| run.start + run.length <= start)..].iter();
-        while at < end {
-            let run = runs.next().filter(|run| run.start <= at).ok_or_else(|| {
+        let mut runs = Runs::new(start, max);
+        let mut stored = self.runs[self.runs.partition_point(|run| run.start + run.length <= start)..].iter();
+        while runs.position() < end {
+            let at = runs.position();
+            let run = stored.next().filter(|run| run.start <= at).ok_or_else(|| {
                 Error::new(ErrorKind::Corrupt, "no run of the image covers these sectors")
                     .with("guest-offset", hex(at))
             })?;
-            let length = (run.start + run.length).min(end) - at;
-            let kind = stored(run, at - run.start);
-            let full = extents.len() == max;
-            match extents.last_mut() {
-                Some(last) if continues(last, &kind) => last.length += length,
-                _ if full => break,
-                _ => extents.push(Extent { start: at, length, kind }),
+            if !runs.push((run.start + run.length).min(end) - at, kind(run, at - run.start)) {
+                break;
             }
-            at += length;
         }
-        Ok(Page { extents, next: (at < end).then_some(at) })
+        Ok(runs.into_page(end))
     }
 
-    /// Decodes what the host cannot: ADC.
-    ///
-    /// # Errors
-    /// `unsupported` for any other codec, `corrupt` for a damaged stream.
-    pub fn decode(&self, codec: &str, data: &[u8], length: u32) -> Result<Vec<u8>, Error> {
+    fn decode(&self, codec: &str, data: &[u8], length: u32) -> Result<Vec<u8>, Error> {
         if codec != CODECS[0].1 {
             let message = "the host decodes all of the format's codecs but ADC itself";
             return Err(Error::new(ErrorKind::Unsupported, message).with("codec", codec));
         }
         adc::decode(data, length as usize)
     }
+
+    fn check(&mut self) -> Result<Vec<Finding>, Error> {
+        self.findings()
+    }
+}
+
+impl<R: ReadAt> Image<R> {
+    pub(crate) fn virtual_size(&self) -> u64 {
+        self.trailer.sectors * SECTOR
+    }
 }
 
 /// What lies `skip` bytes into a run.
-fn stored(run: &Run, skip: u64) -> ExtentKind {
+fn kind(run: &Run, skip: u64) -> ExtentKind {
     match run.kind {
         Kind::Zero => ExtentKind::Zero,
         Kind::Ignored => ExtentKind::Unallocated,
@@ -110,16 +103,6 @@ fn stored(run: &Run, skip: u64) -> ExtentKind {
             decoded_length: run.length as u32,
             skip: skip as u32,
         }),
-    }
-}
-
-fn continues(last: &Extent, next: &ExtentKind) -> bool {
-    match (&last.kind, next) {
-        (ExtentKind::Zero, ExtentKind::Zero) | (ExtentKind::Unallocated, ExtentKind::Unallocated) => true,
-        (ExtentKind::Data { offset, .. }, ExtentKind::Data { offset: next, .. }) => {
-            offset + last.length == *next
-        }
-        _ => false,
     }
 }
 

@@ -19,7 +19,7 @@
 //! The tables are small by nature (a hundred bytes a mebibyte of disk) and are held in memory: property lists above 32 MiB
 //! are refused.
 //!
-//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`read::ReadAt`], and build, test
+//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`ReadAt`], and build, test
 //! and fuzz natively.
 
 pub mod adc;
@@ -31,10 +31,13 @@ mod glue;
 pub mod image;
 pub mod plist;
 pub mod probe;
-pub mod read;
 pub mod resource;
 pub mod run;
 pub mod trailer;
+
+use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::{Format, ReadAt};
+use witvirt_sdk::{Info, Plugin};
 
 pub use witvirt_sdk::{Error, ErrorKind};
 
@@ -43,3 +46,23 @@ pub const FORMAT: &str = "dmg";
 
 /// Bytes of a sector.
 pub const SECTOR: u64 = 512;
+
+/// The plugin.
+pub struct Dmg;
+
+impl Plugin for Dmg {
+    fn describe() -> Info {
+        let description = "Apple disk images (.dmg): reads UDRO, UDZO, UDBZ, ULFO, ULMO and UDCO; refuses encrypted images, \
+             segments, and what lies past the end of the file";
+        Info::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), description)
+    }
+}
+
+impl Format for Dmg {
+    const NAMES: &[&str] = &[FORMAT];
+    type Image<R: ReadAt> = image::Image<R>;
+
+    fn probe(head: &[u8], tail: &[u8], _: u64) -> Option<Probe> {
+        probe::probe(head, tail)
+    }
+}

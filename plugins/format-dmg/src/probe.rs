@@ -1,9 +1,9 @@
 //! Recognising disk images.
 
 use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::be32;
 
 use crate::FORMAT;
-use crate::read::be32;
 use crate::trailer::{ENCRYPTED, ENCRYPTED_OLD, find};
 
 /// Whether a file with this head and tail is a disk image. Encrypted ones are claimed too, so that the user reads why they

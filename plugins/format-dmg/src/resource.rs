@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 
+use witvirt_sdk::disk::{be16, be32};
+
 use crate::plist::MAX_TABLES;
-use crate::read::{be16, be32};
 use crate::{Error, ErrorKind};
 
 const TYPE: &[u8] = b"blkx";

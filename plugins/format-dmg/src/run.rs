@@ -1,6 +1,7 @@
 //! Tables ("mish") of runs of sectors. Numbers are big endian.
 
-use crate::read::{be32, be64, hex};
+use witvirt_sdk::disk::{be32, be64, hex};
+
 use crate::trailer::Checksum;
 use crate::{Error, ErrorKind, SECTOR};
 

@@ -1,6 +1,7 @@
 //! The trailer ("koly") at the end of a disk image. Numbers are big endian.
 
-use crate::read::{ReadAt, be32, be64, hex, read_exact};
+use witvirt_sdk::disk::{ReadAt, be32, be64, hex, read_exact};
+
 use crate::{Error, ErrorKind, SECTOR};
 
 /// First bytes of the trailer.

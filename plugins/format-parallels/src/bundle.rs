@@ -1,10 +1,10 @@
 //! The parts of a bundle, and the disk that they make.
 
 use witvirt_sdk::core::extent::{ExtentKind, Reference};
+use witvirt_sdk::disk::ReadAt;
 
 use crate::descriptor::{Descriptor, Kind, Part};
 use crate::expanding::Expanding;
-use crate::read::ReadAt;
 use crate::{Error, ErrorKind};
 
 /// An attached part.

@@ -1,10 +1,9 @@
 //! Inconsistencies of an image file that do not stop a reader.
 
+use witvirt_sdk::disk::{ERROR, Findings, ReadAt, WARNING, Window, hex, le32};
+
 use crate::expanding::{Expanding, HEADER, InUse, PIECE, SECTOR};
 use crate::extension;
-use crate::findings::{ERROR, Findings, WARNING};
-use crate::read::{ReadAt, hex, le32};
-use crate::window::Window;
 use crate::{Error, ErrorKind};
 
 /// Clusters of the file that are marked at a time, one bit each.

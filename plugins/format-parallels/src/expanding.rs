@@ -1,7 +1,7 @@
 //! One expanding image file: a header, a table of places, clusters.
 
-use crate::read::{ReadAt, hex, le32, le64, read_exact};
-use crate::window::Window;
+use witvirt_sdk::disk::{ReadAt, Window, hex, le32, le64, read_exact};
+
 use crate::{Error, ErrorKind};
 
 /// Places in sectors.

@@ -2,8 +2,9 @@
 
 use md5::{Digest, Md5};
 
+use witvirt_sdk::disk::{MAX_READ, ReadAt, le32, le64, read_exact};
+
 use crate::expanding::Expanding;
-use crate::read::{MAX_READ, ReadAt, le32, le64, read_exact};
 use crate::{Error, ErrorKind};
 
 const MAGIC: u64 = 0xab23_4cef_23dc_ea87;

@@ -1,19 +1,15 @@
 //! An opened disk: one expanding image, or a bundle.
 
 use witvirt_sdk::core::extent::{ExtentKind, Finding, Geometry, Page, Reference};
+use witvirt_sdk::disk::{Findings, ImageReader, ReadAt, Runs, read_exact};
 
 use crate::bundle::Bundle;
 use crate::check;
 use crate::descriptor::{Descriptor, MAX_BYTES};
 use crate::expanding::{Expanding, HEADER, Header, InUse};
-use crate::findings::Findings;
 use crate::probe::is_descriptor;
-use crate::read::{ReadAt, read_exact};
-use crate::runs::Runs;
 use crate::{Error, ErrorKind};
 
-/// The most extents of a page.
-const MAX_EXTENTS: u32 = 16_384;
 /// Table entries that one page looks at, so that no call takes long.
 const MAX_ENTRIES: u64 = 1 << 22;
 
@@ -27,12 +23,14 @@ enum Disk<R> {
     Bundle(Bundle<R>),
 }
 
-impl<R: ReadAt> Image<R> {
+impl<R: ReadAt> ImageReader for Image<R> {
+    type Source = R;
+
     /// Opens an image file, or the descriptor of a bundle.
     ///
     /// # Errors
     /// As [`Header::read`] and [`Descriptor::parse`]; `limit` for a descriptor above 1 MiB.
-    pub fn open(source: R) -> Result<Self, Error> {
+    fn open(source: R) -> Result<Self, Error> {
         let head = source.read_at(0, 8 << 10)?;
         if !is_descriptor(&head) {
             return Ok(Self(Disk::File(Expanding::open(source)?)));
@@ -47,8 +45,7 @@ impl<R: ReadAt> Image<R> {
         Ok(Self(Disk::Bundle(Bundle::new(Descriptor::parse(text.trim_ascii_start())?))))
     }
 
-    /// What a guest sees.
-    pub fn geometry(&self) -> Geometry {
+    fn geometry(&self) -> Geometry {
         let cluster_size = match &self.0 {
             Disk::File(image) => image.header.cluster_size,
             Disk::Bundle(bundle) => bundle.cluster_size(),
@@ -60,15 +57,7 @@ impl<R: ReadAt> Image<R> {
         }
     }
 
-    fn size(&self) -> u64 {
-        match &self.0 {
-            Disk::File(image) => image.header.disk_size,
-            Disk::Bundle(bundle) => bundle.disk_size,
-        }
-    }
-
-    /// Name and value pairs.
-    pub fn facts(&self) -> Vec<(String, String)> {
+    fn facts(&self) -> Vec<(String, String)> {
         let facts = match &self.0 {
             Disk::File(image) => file_facts(&image.header),
             Disk::Bundle(bundle) => bundle_facts(bundle),
@@ -77,7 +66,7 @@ impl<R: ReadAt> Image<R> {
     }
 
     /// The files of a bundle.
-    pub fn references(&self) -> Vec<Reference> {
+    fn references(&self) -> Vec<Reference> {
         match &self.0 {
             Disk::File(_) => Vec::new(),
             Disk::Bundle(bundle) => bundle.references(),
@@ -85,11 +74,7 @@ impl<R: ReadAt> Image<R> {
     }
 
     /// Hands over a file of a bundle.
-    ///
-    /// # Errors
-    /// `not-found` for an id that is none; `corrupt` when the file is shorter than its storage or has other clusters; as
-    /// [`Header::read`] for an expanding image.
-    pub fn attach(&mut self, id: u32, source: R) -> Result<(), Error> {
+    fn attach(&mut self, id: u32, source: R) -> Result<(), Error> {
         match &mut self.0 {
             Disk::File(_) => {
                 Err(Error::new(ErrorKind::NotFound, "an image file has no other file").with("reference", id))
@@ -98,13 +83,9 @@ impl<R: ReadAt> Image<R> {
         }
     }
 
-    /// A page of the map from `start` for `length` guest bytes, cut at the end of the disk.
-    ///
-    /// # Errors
-    /// `not-found` when a file is not attached, `corrupt` with what is wrong and where, or what the source reports.
-    pub fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
+    fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
         let end = start.saturating_add(length).min(self.size());
-        let mut runs = Runs::new(start, max.clamp(1, MAX_EXTENTS) as usize);
+        let mut runs = Runs::new(start, max);
         let mut seen = 0;
         while runs.position() < end && seen < MAX_ENTRIES {
             let (length, kind, asked) = match &mut self.0 {
@@ -116,15 +97,10 @@ impl<R: ReadAt> Image<R> {
                 break;
             }
         }
-        let next = (runs.position() < end).then(|| runs.position());
-        Ok(Page { extents: runs.into_extents(), next })
+        Ok(runs.into_page(end))
     }
 
-    /// At most 1,000 findings, worst first.
-    ///
-    /// # Errors
-    /// `limit` when the image is too large to check in one call, or what the source reports.
-    pub fn check(&self) -> Result<Vec<Finding>, Error> {
+    fn check(&mut self) -> Result<Vec<Finding>, Error> {
         let mut findings = Findings::default();
         let mut seen = 0;
         match &self.0 {
@@ -136,6 +112,15 @@ impl<R: ReadAt> Image<R> {
             }
         }
         Ok(findings.into_sorted())
+    }
+}
+
+impl<R: ReadAt> Image<R> {
+    fn size(&self) -> u64 {
+        match &self.0 {
+            Disk::File(image) => image.header.disk_size,
+            Disk::Bundle(bundle) => bundle.disk_size,
+        }
     }
 }
 

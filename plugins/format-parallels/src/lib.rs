@@ -21,7 +21,7 @@
 //!   that are shorter than their storage.
 //! - Names are passed on verbatim. Absolute ones, as linked clones have them, are for the host to allow.
 //!
-//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`read::ReadAt`], and build, test
+//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`ReadAt`], and build, test
 //! and fuzz natively.
 
 mod bundle;
@@ -29,15 +29,15 @@ mod check;
 pub mod descriptor;
 pub mod expanding;
 mod extension;
-mod findings;
 #[cfg(target_family = "wasm")]
 mod glue;
 pub mod image;
 pub mod probe;
-pub mod read;
-mod runs;
 mod scan;
-mod window;
+
+use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::{Format, ReadAt};
+use witvirt_sdk::{Info, Plugin};
 
 pub use witvirt_sdk::{Error, ErrorKind};
 
@@ -45,3 +45,22 @@ pub use witvirt_sdk::{Error, ErrorKind};
 pub const FORMAT: &str = "parallels";
 /// Another name for it.
 pub const ALIAS: &str = "hdd";
+
+/// The plugin.
+pub struct Parallels;
+
+impl Plugin for Parallels {
+    fn describe() -> Info {
+        let description = "Parallels disks: reads expanding images (.hds) and bundles (.hdd) with split disks and snapshots";
+        Info::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), description)
+    }
+}
+
+impl Format for Parallels {
+    const NAMES: &[&str] = &[FORMAT, ALIAS];
+    type Image<R: ReadAt> = image::Image<R>;
+
+    fn probe(head: &[u8], _: &[u8], _: u64) -> Option<Probe> {
+        probe::probe(head)
+    }
+}

@@ -1,10 +1,10 @@
 //! Recognising image files and descriptors.
 
 use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::le32;
 
 use crate::FORMAT;
 use crate::expanding::{MAGIC, MAGIC_EXT, VERSION};
-use crate::read::le32;
 
 /// The root element of a descriptor.
 pub(crate) const ROOT: &str = "Parallels_disk_image";

@@ -1,6 +1,7 @@
 //! Header extensions: what lies between the header and the name of the backing file.
 
-use crate::read::{be32, be64, hex};
+use witvirt_sdk::disk::{be32, be64, hex};
+
 use crate::{Error, ErrorKind};
 
 const END: u32 = 0;

@@ -1,7 +1,8 @@
 //! The header, with the limits that QEMU enforces.
 
+use witvirt_sdk::disk::{ReadAt, be32, be64, hex, read_exact};
+
 use crate::extension::Extensions;
-use crate::read::{ReadAt, be32, be64, hex, read_exact};
 use crate::{Error, ErrorKind, codec};
 
 /// "QFI" and 0xfb.

@@ -1,22 +1,19 @@
 //! An opened image.
 
-use witvirt_sdk::core::extent::{Extent, ExtentKind, Geometry, Page, Reference};
+use witvirt_sdk::core::extent::{Extent, ExtentKind, Finding, Geometry, Page, Reference};
+use witvirt_sdk::disk::{ImageReader, ReadAt, Window, be64, hex, no_such_file};
 
 use crate::entry::{Shape, l1_entry};
 use crate::extension::Extensions;
 use crate::header::{Front, Header, file_name};
-use crate::map::{Below, Runs, Sources};
-use crate::read::{ReadAt, be64, hex};
-use crate::window::Window;
-use crate::{Error, ErrorKind};
+use crate::map::{Below, Clusters, Sources};
+use crate::{Error, ErrorKind, facts};
 
 /// Reference id of the backing image.
 pub const BACKING: u32 = 1;
 /// Reference id of the external data file.
 pub const DATA_FILE: u32 = 2;
 
-/// The most extents of a page; with their codec names they stay below 2 MiB.
-const MAX_EXTENTS: u32 = 16_384;
 /// Table entries that one page looks at, so that no call takes long: some 20 ms.
 const MAX_ENTRIES: u64 = 1 << 22;
 /// The L1 table is read in pieces of at most this many bytes.
@@ -37,13 +34,15 @@ pub struct Image<R> {
     l2: Window,
 }
 
-impl<R: ReadAt> Image<R> {
+impl<R: ReadAt> ImageReader for Image<R> {
+    type Source = R;
+
     /// Checks the header and every entry of the L1 table.
     ///
     /// # Errors
     /// `invalid-input` when it is no qcow2 image, `unsupported` with the name of the feature, `corrupt` with what is wrong
     /// and where, or what the source reports.
-    pub fn open(source: R) -> Result<Self, Error> {
+    fn open(source: R) -> Result<Self, Error> {
         let Front { header, extensions, backing } = Front::read(&source)?;
         let data_file = data_file_name(&header, &extensions)?;
         let shape = Shape::new(&header);
@@ -54,8 +53,7 @@ impl<R: ReadAt> Image<R> {
         Ok(image)
     }
 
-    /// What a guest sees.
-    pub fn geometry(&self) -> Geometry {
+    fn geometry(&self) -> Geometry {
         Geometry {
             virtual_size: self.header.virtual_size(),
             cluster_size: self.header.cluster_size() as u32,
@@ -63,13 +61,12 @@ impl<R: ReadAt> Image<R> {
         }
     }
 
-    /// The header.
-    pub fn header(&self) -> &Header {
-        &self.header
+    fn facts(&self) -> Vec<(String, String)> {
+        facts::facts(self)
     }
 
     /// The files that the image names: at most a backing image and a data file.
-    pub fn references(&self) -> Vec<Reference> {
+    fn references(&self) -> Vec<Reference> {
         let backing = self.backing.as_ref().map(|name| Reference {
             id: BACKING,
             role: "backing".to_owned(),
@@ -91,48 +88,49 @@ impl<R: ReadAt> Image<R> {
         backing.into_iter().chain(data).collect()
     }
 
-    /// Tells the image that the host has reference `id`, which is `size` bytes long.
-    ///
-    /// # Errors
-    /// `not-found` for any other id than that of the data file: the host follows backing images itself.
-    pub fn attach(&mut self, id: u32, size: u64) -> Result<(), Error> {
+    /// Takes the length of the data file: its bytes are the host's business.
+    fn attach(&mut self, id: u32, content: R) -> Result<(), Error> {
         if id != DATA_FILE || self.data_file.is_none() {
-            return Err(
-                Error::new(ErrorKind::NotFound, "the image has no such file to attach").with("reference", id)
-            );
+            return Err(no_such_file(id));
         }
-        self.data_size = Some(size);
+        self.data_size = Some(content.size());
         Ok(())
     }
 
-    /// A page of the map from `start` for `length` guest bytes, cut at the end of the disk.
-    ///
-    /// # Errors
-    /// `not-found` when the data file is not attached, `corrupt` with what is wrong and where, or what the source reports.
-    pub fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
+    fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
         let end = start.saturating_add(length).min(self.header.virtual_size());
-        let mut runs = Runs::new(self.sources()?, start, max.clamp(1, MAX_EXTENTS) as usize);
+        let mut clusters = Clusters::new(self.sources()?, start, max);
         let mut seen = 0;
-        while runs.position() < end && seen < MAX_ENTRIES {
-            let stop = self.end_of_table(runs.position()).min(end);
+        while clusters.position() < end && seen < MAX_ENTRIES {
+            let stop = self.end_of_table(clusters.position()).min(end);
             seen += 1;
-            let more = match self.l2_of(runs.position())? {
-                None => runs.push_unallocated(stop - runs.position()),
+            let more = match self.l2_of(clusters.position())? {
+                None => clusters.push_unallocated(stop - clusters.position()),
                 Some(offset) => {
                     seen += self.shape.l2_entries();
                     let size = self.shape.cluster_size() as usize;
                     let table = self.l2.get(&self.source, offset, size, "an L2 table")?;
-                    runs.push_table(table, stop, self.shape)?
+                    clusters.push_table(table, stop, self.shape)?
                 }
             };
             if !more {
                 break;
             }
         }
-        let next = (runs.position() < end).then(|| runs.position());
-        let extents = runs.into_extents();
-        self.check_overlap(&extents)?;
-        Ok(Page { extents, next })
+        let page = clusters.into_page(end);
+        self.check_overlap(&page.extents)?;
+        Ok(page)
+    }
+
+    fn check(&mut self) -> Result<Vec<Finding>, Error> {
+        self.findings()
+    }
+}
+
+impl<R: ReadAt> Image<R> {
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
     }
 
     fn sources(&self) -> Result<Sources, Error> {

@@ -19,7 +19,7 @@
 //! - an L1 table that names more L2 tables than the file can hold;
 //! - names of backing and data files that are not UTF-8 or have control characters.
 //!
-//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`read::ReadAt`], and build, test
+//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`ReadAt`], and build, test
 //! and fuzz natively.
 
 pub mod check;
@@ -33,13 +33,39 @@ pub mod image;
 pub mod layout;
 mod map;
 pub mod probe;
-pub mod read;
-mod window;
+
+use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::{Format, ReadAt, WritableFormat};
+use witvirt_sdk::{Info, Plugin};
 
 pub use witvirt_sdk::{Error, ErrorKind};
 
 /// The format's registry name.
 pub const FORMAT: &str = "qcow2";
+
+/// The plugin.
+pub struct Qcow2;
+
+impl Plugin for Qcow2 {
+    fn describe() -> Info {
+        let description = "qcow2 disk images: reads versions 2 and 3, writes version 3 and overlays; refuses encryption, \
+             unknown incompatible features, and images that are marked corrupt or cut short";
+        Info::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), description)
+    }
+}
+
+impl Format for Qcow2 {
+    const NAMES: &[&str] = &[FORMAT];
+    type Image<R: ReadAt> = image::Image<R>;
+
+    fn probe(head: &[u8], tail: &[u8], size: u64) -> Option<Probe> {
+        probe::probe(head, tail, size)
+    }
+}
+
+impl WritableFormat for Qcow2 {
+    type Writer = layout::Writer;
+}
 
 /// Codec names of the contract.
 pub mod codec {

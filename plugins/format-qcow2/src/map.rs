@@ -1,9 +1,9 @@
 //! From L2 entries to long runs.
 
-use witvirt_sdk::core::extent::{Encoded, Extent, ExtentKind};
+use witvirt_sdk::core::extent::{Encoded, ExtentKind, Page};
+use witvirt_sdk::disk::{Runs, hex};
 
 use crate::entry::{Cluster, Fault, SUBCLUSTERS, Shape, l2_entry};
-use crate::read::hex;
 use crate::{Error, ErrorKind};
 
 /// What the extents of an image have in common.
@@ -28,26 +28,23 @@ pub(crate) enum Below {
     Nothing,
 }
 
-/// A page in the making: ascending, contiguous, joined where neighbours continue each other.
-pub(crate) struct Runs {
+/// A page in the making, with what its extents have in common.
+pub(crate) struct Clusters {
     sources: Sources,
-    extents: Vec<Extent>,
-    max: usize,
-    /// Where the next run starts.
-    position: u64,
+    runs: Runs,
 }
 
-impl Runs {
-    pub fn new(sources: Sources, start: u64, max: usize) -> Self {
-        Self { sources, extents: Vec::new(), max, position: start }
+impl Clusters {
+    pub fn new(sources: Sources, start: u64, max: u32) -> Self {
+        Self { sources, runs: Runs::new(start, max) }
     }
 
     pub fn position(&self) -> u64 {
-        self.position
+        self.runs.position()
     }
 
-    pub fn into_extents(self) -> Vec<Extent> {
-        self.extents
+    pub fn into_page(self, end: u64) -> Page {
+        self.runs.into_page(end)
     }
 
     /// False when the page is full; then nothing was added.
@@ -56,37 +53,23 @@ impl Runs {
             Below::Backing => ExtentKind::Parent,
             Below::Nothing => ExtentKind::Unallocated,
         };
-        self.push(length, kind)
-    }
-
-    fn push(&mut self, length: u64, kind: ExtentKind) -> bool {
-        if let Some(last) = self.extents.last_mut()
-            && continues(last, &kind)
-        {
-            last.length += length;
-        } else if self.extents.len() < self.max {
-            self.extents.push(Extent { start: self.position, length, kind });
-        } else {
-            return false;
-        }
-        self.position += length;
-        true
+        self.runs.push(length, kind)
     }
 
     /// Adds the clusters of an L2 table from the current position up to `end`, which the table covers. Returns false when
     /// the page is full.
     pub fn push_table(&mut self, table: &[u8], end: u64, shape: Shape) -> Result<bool, Error> {
         let entry_size = shape.entry_size();
-        let first = (self.position >> shape.cluster_bits) & (shape.l2_entries() - 1);
+        let first = (self.position() >> shape.cluster_bits) & (shape.l2_entries() - 1);
         let entries = table.get(first as usize * entry_size..).unwrap_or_default();
         for entry in entries.chunks_exact(entry_size) {
-            if self.position >= end {
+            if self.position() >= end {
                 break;
             }
             let (raw, bitmap) = words(entry);
             let cluster = l2_entry(raw, bitmap, shape).map_err(|fault| self.bad_entry(fault, raw))?;
-            let skip = self.position & (shape.cluster_size() - 1);
-            let length = (shape.cluster_size() - skip).min(end - self.position);
+            let skip = self.position() & (shape.cluster_size() - 1);
+            let length = (shape.cluster_size() - skip).min(end - self.position());
             if !self.push_cluster(cluster, skip, length, shape)? {
                 return Ok(false);
             }
@@ -103,11 +86,11 @@ impl Runs {
     ) -> Result<bool, Error> {
         match cluster {
             Cluster::Unallocated => Ok(self.push_unallocated(length)),
-            Cluster::Zero(_) => Ok(self.push(length, ExtentKind::Zero)),
+            Cluster::Zero(_) => Ok(self.runs.push(length, ExtentKind::Zero)),
             Cluster::Data(host) => self.push_data(host + skip, length),
             Cluster::Compressed { offset, length: encoded } => {
                 let kind = self.encoded(offset, encoded, skip, shape)?;
-                Ok(self.push(length, kind))
+                Ok(self.runs.push(length, kind))
             }
             Cluster::Split { host, data, zero } => self.push_split(host, data, zero, skip, length, shape),
         }
@@ -119,12 +102,12 @@ impl Runs {
                 ErrorKind::Corrupt,
                 "a data cluster lies past the end of the file; it may be cut short",
             )
-            .with("guest-offset", hex(self.position))
+            .with("guest-offset", hex(self.position()))
             .with("offset", hex(offset))
             .with("length", length)
             .with("file-size", hex(self.sources.data_size)));
         }
-        Ok(self.push(length, ExtentKind::Data { source: self.sources.data, offset }))
+        Ok(self.runs.push(length, ExtentKind::Data { source: self.sources.data, offset }))
     }
 
     /// The length in a descriptor is rounded up to sectors, so the last one may end up to 511 bytes after the file.
@@ -133,7 +116,7 @@ impl Runs {
         let end = offset.checked_add(length).filter(|end| offset < size && *end < size.saturating_add(512));
         let Some(end) = end else {
             return Err(Error::new(ErrorKind::Corrupt, "a compressed cluster runs past the end of the file")
-                .with("guest-offset", hex(self.position))
+                .with("guest-offset", hex(self.position()))
                 .with("offset", hex(offset))
                 .with("length", length)
                 .with("file-size", hex(size)));
@@ -165,7 +148,7 @@ impl Runs {
             let piece = (size - at % size).min(end - at);
             let pushed = match host {
                 Some(host) if data & bit != 0 => self.push_data(host + at, piece)?,
-                _ if zero & bit != 0 => self.push(piece, ExtentKind::Zero),
+                _ if zero & bit != 0 => self.runs.push(piece, ExtentKind::Zero),
                 _ => self.push_unallocated(piece),
             };
             if !pushed {
@@ -178,20 +161,8 @@ impl Runs {
 
     fn bad_entry(&self, fault: Fault, raw: u64) -> Error {
         Error::new(ErrorKind::Corrupt, format!("L2 table: {}", fault.message()))
-            .with("guest-offset", hex(self.position))
+            .with("guest-offset", hex(self.position()))
             .with("entry", hex(raw))
-    }
-}
-
-fn continues(last: &Extent, next: &ExtentKind) -> bool {
-    match (&last.kind, next) {
-        (ExtentKind::Zero, ExtentKind::Zero)
-        | (ExtentKind::Parent, ExtentKind::Parent)
-        | (ExtentKind::Unallocated, ExtentKind::Unallocated) => true,
-        (ExtentKind::Data { source: a, offset }, ExtentKind::Data { source: b, offset: next }) => {
-            a == b && offset + last.length == *next
-        }
-        _ => false,
     }
 }
 

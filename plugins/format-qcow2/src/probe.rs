@@ -1,10 +1,10 @@
 //! Recognising qcow2.
 
 use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::be32;
 
 use crate::FORMAT;
 use crate::header::MAGIC;
-use crate::read::be32;
 
 /// Whether a file with this head, tail and length is a qcow2 image.
 ///

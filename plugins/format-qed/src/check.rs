@@ -1,11 +1,9 @@
 //! Inconsistencies that do not stop a reader: clusters that are used twice or not at all, entries that make no sense.
 
 use witvirt_sdk::core::extent::Finding;
+use witvirt_sdk::disk::{ERROR, Findings, ReadAt, WARNING, Window, hex, le64};
 
-use crate::findings::{ERROR, Findings, WARNING};
 use crate::image::{Image, PIECE, UNALLOCATED, ZERO};
-use crate::read::{ReadAt, hex, le64};
-use crate::window::Window;
 use crate::{Error, ErrorKind};
 
 /// Clusters that are counted at a time, one byte each.
@@ -28,7 +26,7 @@ impl<R: ReadAt> Image<R> {
     ///
     /// # Errors
     /// `limit` when the image is too large to check in one call, or what the source reports.
-    pub fn check(&self) -> Result<Vec<Finding>, Error> {
+    pub(crate) fn findings(&self) -> Result<Vec<Finding>, Error> {
         let mut findings = Findings::default();
         if self.header.needs_check() {
             let message = "the image was not closed: clusters may be lost".to_owned();

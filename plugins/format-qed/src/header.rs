@@ -1,6 +1,7 @@
 //! The header.
 
-use crate::read::{ReadAt, hex, le32, le64, read_exact};
+use witvirt_sdk::disk::{ReadAt, hex, le32, le64, read_exact};
+
 use crate::{Error, ErrorKind};
 
 /// "QED" and a zero byte.

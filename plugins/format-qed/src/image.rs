@@ -1,18 +1,14 @@
 //! An opened image.
 
-use witvirt_sdk::core::extent::{ExtentKind, Geometry, Page, Reference};
+use witvirt_sdk::core::extent::{ExtentKind, Finding, Geometry, Page, Reference};
+use witvirt_sdk::disk::{ImageReader, ReadAt, Runs, Window, hex, le64};
 
 use crate::header::{BACKING_NO_PROBE, Header};
-use crate::read::{ReadAt, hex, le64};
-use crate::runs::Runs;
-use crate::window::Window;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, facts};
 
 /// Reference id of the backing image.
 pub const BACKING: u32 = 1;
 
-/// The most extents of a page.
-const MAX_EXTENTS: u32 = 16_384;
 /// Table entries that one page looks at, so that no call takes long.
 const MAX_ENTRIES: u64 = 1 << 22;
 /// Tables are read in pieces of at most this many bytes.
@@ -32,20 +28,21 @@ pub struct Image<R> {
     l2: Window,
 }
 
-impl<R: ReadAt> Image<R> {
+impl<R: ReadAt> ImageReader for Image<R> {
+    type Source = R;
+
     /// Checks the header and every entry of the L1 table that the disk needs.
     ///
     /// # Errors
     /// As [`Header::read`]; `corrupt` for an entry that names no table in the file.
-    pub fn open(source: R) -> Result<Self, Error> {
+    fn open(source: R) -> Result<Self, Error> {
         let header = Header::read(&source)?;
         let mut image = Self { source, header, l1: Window::default(), l2: Window::default() };
         image.check_l1()?;
         Ok(image)
     }
 
-    /// What a guest sees.
-    pub fn geometry(&self) -> Geometry {
+    fn geometry(&self) -> Geometry {
         Geometry {
             virtual_size: self.header.disk_size,
             cluster_size: self.header.shape.cluster_size as u32,
@@ -53,13 +50,12 @@ impl<R: ReadAt> Image<R> {
         }
     }
 
-    /// The header.
-    pub fn header(&self) -> &Header {
-        &self.header
+    fn facts(&self) -> Vec<(String, String)> {
+        facts::facts(self)
     }
 
     /// The backing image. It is raw where its format must not be probed, else nothing says what it is.
-    pub fn references(&self) -> Vec<Reference> {
+    fn references(&self) -> Vec<Reference> {
         let raw = self.header.features & BACKING_NO_PROBE != 0;
         let backing = self.header.backing.as_ref().map(|name| Reference {
             id: BACKING,
@@ -71,22 +67,10 @@ impl<R: ReadAt> Image<R> {
         backing.into_iter().collect()
     }
 
-    /// There is nothing to attach: the host follows the backing image itself.
-    ///
-    /// # Errors
-    /// `not-found`, always.
-    pub fn attach(&mut self, id: u32) -> Result<(), Error> {
-        Err(Error::new(ErrorKind::NotFound, "the image has no such file to attach").with("reference", id))
-    }
-
-    /// A page of the map from `start` for `length` guest bytes, cut at the end of the disk.
-    ///
-    /// # Errors
-    /// `corrupt` with what is wrong and where, or what the source reports.
-    pub fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
+    fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
         let end = start.saturating_add(length).min(self.header.disk_size);
         let shape = self.header.shape;
-        let mut runs = Runs::new(start, max.clamp(1, MAX_EXTENTS) as usize);
+        let mut runs = Runs::new(start, max);
         for _ in 0..MAX_ENTRIES {
             let at = runs.position();
             if at >= end {
@@ -109,8 +93,18 @@ impl<R: ReadAt> Image<R> {
                 break;
             }
         }
-        let next = (runs.position() < end).then(|| runs.position());
-        Ok(Page { extents: runs.into_extents(), next })
+        Ok(runs.into_page(end))
+    }
+
+    fn check(&mut self) -> Result<Vec<Finding>, Error> {
+        self.findings()
+    }
+}
+
+impl<R: ReadAt> Image<R> {
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
     }
 
     fn below(&self) -> ExtentKind {

@@ -18,23 +18,47 @@
 //! - An L1 table that names more L2 tables than the file can hold, tables inside the header or the L1 table, names of
 //!   backing images that are not UTF-8 or have control characters are refused.
 //!
-//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`read::ReadAt`], and build, test
+//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`ReadAt`], and build, test
 //! and fuzz natively.
 
 mod check;
 mod facts;
-mod findings;
 #[cfg(target_family = "wasm")]
 mod glue;
 pub mod header;
 pub mod image;
 pub mod layout;
 pub mod probe;
-pub mod read;
-mod runs;
-mod window;
+
+use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::{Format, ReadAt, WritableFormat};
+use witvirt_sdk::{Info, Plugin};
 
 pub use witvirt_sdk::{Error, ErrorKind};
 
 /// The format's registry name.
 pub const FORMAT: &str = "qed";
+
+/// The plugin.
+pub struct Qed;
+
+impl Plugin for Qed {
+    fn describe() -> Info {
+        let description = "QED disk images: reads and writes images and overlays; refuses unknown features and what lies past \
+             the end of the file";
+        Info::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), description)
+    }
+}
+
+impl Format for Qed {
+    const NAMES: &[&str] = &[FORMAT];
+    type Image<R: ReadAt> = image::Image<R>;
+
+    fn probe(head: &[u8], _: &[u8], _: u64) -> Option<Probe> {
+        probe::probe(head)
+    }
+}
+
+impl WritableFormat for Qed {
+    type Writer = layout::Writer;
+}

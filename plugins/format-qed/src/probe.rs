@@ -1,10 +1,10 @@
 //! Recognising QED.
 
 use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::le32;
 
 use crate::FORMAT;
 use crate::header::{MAGIC, legal_cluster_size};
-use crate::read::le32;
 
 /// Whether a file with this head is a QED image. The signature is short, so a sound cluster size has to follow for it to
 /// count as certain.

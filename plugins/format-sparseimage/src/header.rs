@@ -1,6 +1,7 @@
 //! The header.
 
-use crate::read::{ReadAt, be32, be64, hex, read_exact};
+use witvirt_sdk::disk::{ReadAt, be32, be64, hex, read_exact};
+
 use crate::{Error, ErrorKind, SECTOR};
 
 /// First bytes of the header and of every index node.

@@ -1,37 +1,39 @@
 //! An opened sparse image.
 
-use witvirt_sdk::core::extent::{Extent, ExtentKind, Finding, Geometry, Page};
+use std::marker::PhantomData;
+
+use witvirt_sdk::core::extent::{ExtentKind, Geometry, Page};
+use witvirt_sdk::disk::{ImageReader, ReadAt, Runs};
 
 use crate::header::{Header, VERSION};
 use crate::index::{self, Stored};
-use crate::read::ReadAt;
 use crate::{Error, SECTOR};
-
-/// The most extents of a page.
-const MAX_EXTENTS: u32 = 16_384;
 
 /// An image whose index is sound.
 #[derive(Debug)]
-pub struct Image {
+pub struct Image<R> {
     header: Header,
     /// In the order of the disk.
     stored: Vec<Stored>,
+    /// Nothing is read after the index.
+    source: PhantomData<R>,
 }
 
-impl Image {
+impl<R: ReadAt> ImageReader for Image<R> {
+    type Source = R;
+
     /// Reads the header and all index nodes.
     ///
     /// # Errors
     /// `invalid-input` when it is no sparse image, `unsupported` for another version, `corrupt` with what is wrong and
     /// where, `limit` where a bound is passed, or what the source reports.
-    pub fn open<R: ReadAt>(source: &R) -> Result<Self, Error> {
-        let (header, node) = Header::read(source)?;
-        let stored = index::read(source, &header, &node)?;
-        Ok(Self { header, stored })
+    fn open(source: R) -> Result<Self, Error> {
+        let (header, node) = Header::read(&source)?;
+        let stored = index::read(&source, &header, &node)?;
+        Ok(Self { header, stored, source: PhantomData })
     }
 
-    /// What a guest sees.
-    pub fn geometry(&self) -> Geometry {
+    fn geometry(&self) -> Geometry {
         Geometry {
             virtual_size: self.header.disk_size,
             cluster_size: u32::try_from(self.header.band_size).unwrap_or(0),
@@ -39,8 +41,7 @@ impl Image {
         }
     }
 
-    /// Name and value pairs, always the same names.
-    pub fn facts(&self) -> Vec<(String, String)> {
+    fn facts(&self) -> Vec<(String, String)> {
         let facts = [
             ("version", VERSION.to_string()),
             ("band-size", self.header.band_size.to_string()),
@@ -51,49 +52,28 @@ impl Image {
         facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// A page of the map from `start` for `length` guest bytes, cut at the end of the disk.
-    pub fn extents(&self, start: u64, length: u64, max: u32) -> Page {
+    fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
         let end = start.saturating_add(length).min(self.header.disk_size);
-        let max = max.clamp(1, MAX_EXTENTS) as usize;
         let size = self.header.band_size;
-        let mut extents: Vec<Extent> = Vec::new();
-        let mut at = start;
+        let mut runs = Runs::new(start, max);
         let first = self.stored.partition_point(|stored| u64::from(stored.band) < start / size);
         let mut bands = self.stored[first..].iter().peekable();
-        while at < end {
-            let here = bands.next_if(|stored| u64::from(stored.band) == at / size);
-            let next = bands.peek().map_or(end, |stored| u64::from(stored.band) * size);
-            let (stop, kind) = match here {
+        while runs.position() < end {
+            let at = runs.position();
+            let (stop, kind) = match bands.next_if(|stored| u64::from(stored.band) == at / size) {
                 Some(stored) => {
                     let offset = stored.offset + at % size;
                     ((at / size + 1).saturating_mul(size), ExtentKind::Data { source: 0, offset })
                 }
-                None => (next, ExtentKind::Unallocated),
+                None => {
+                    let next = bands.peek().map_or(end, |stored| u64::from(stored.band) * size);
+                    (next, ExtentKind::Unallocated)
+                }
             };
-            let length = stop.min(end) - at;
-            let full = extents.len() == max;
-            match extents.last_mut() {
-                Some(last) if continues(last, &kind) => last.length += length,
-                _ if full => break,
-                _ => extents.push(Extent { start: at, length, kind }),
+            if !runs.push(stop.min(end) - at, kind) {
+                break;
             }
-            at += length;
         }
-        Page { extents, next: (at < end).then_some(at) }
-    }
-
-    /// Everything that could be wrong stops a reader, so nothing is left to find.
-    pub fn check(&self) -> Vec<Finding> {
-        Vec::new()
-    }
-}
-
-fn continues(last: &Extent, next: &ExtentKind) -> bool {
-    match (&last.kind, next) {
-        (ExtentKind::Unallocated, ExtentKind::Unallocated) => true,
-        (ExtentKind::Data { offset, .. }, ExtentKind::Data { offset: next, .. }) => {
-            offset + last.length == *next
-        }
-        _ => false,
+        Ok(runs.into_page(end))
     }
 }

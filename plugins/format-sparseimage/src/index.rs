@@ -1,7 +1,8 @@
 //! Which bands are stored, and where.
 
+use witvirt_sdk::disk::{ReadAt, be32, be64, hex, read_exact};
+
 use crate::header::{BANDS, Header, MAGIC, NODE};
-use crate::read::{ReadAt, be32, be64, hex, read_exact};
 use crate::{Error, ErrorKind};
 
 /// The most bands that are kept track of: 64 MiB of memory.

@@ -16,7 +16,7 @@
 //! ascend in the file, more than 4,194,304 stored bands (4 TiB of the usual 1 MiB). Encrypted images have another
 //! signature, which the plugin for `.dmg` names.
 //!
-//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`read::ReadAt`], and build, test
+//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`ReadAt`], and build, test
 //! and fuzz natively.
 
 #[cfg(target_family = "wasm")]
@@ -25,7 +25,10 @@ pub mod header;
 pub mod image;
 mod index;
 pub mod probe;
-pub mod read;
+
+use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::{Format, ReadAt};
+use witvirt_sdk::{Info, Plugin};
 
 pub use witvirt_sdk::{Error, ErrorKind};
 
@@ -34,3 +37,23 @@ pub const FORMAT: &str = "sparseimage";
 
 /// Bytes of a sector.
 pub const SECTOR: u64 = 512;
+
+/// The plugin.
+pub struct SparseImage;
+
+impl Plugin for SparseImage {
+    fn describe() -> Info {
+        let description = "Apple sparse disk images (.sparseimage): reads version 3; refuses other versions, bands that are \
+             listed twice, and what lies past the end of the file";
+        Info::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), description)
+    }
+}
+
+impl Format for SparseImage {
+    const NAMES: &[&str] = &[FORMAT];
+    type Image<R: ReadAt> = image::Image<R>;
+
+    fn probe(head: &[u8], _: &[u8], _: u64) -> Option<Probe> {
+        probe::probe(head)
+    }
+}

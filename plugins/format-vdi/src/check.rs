@@ -1,12 +1,10 @@
 //! Inconsistencies that do not stop a reader: blocks that are used twice or lie outside, a wrong count.
 
 use witvirt_sdk::core::extent::Finding;
+use witvirt_sdk::disk::{ERROR, Findings, ReadAt, WARNING, Window, le32};
 
-use crate::findings::{ERROR, Findings, WARNING};
 use crate::header::ZERO;
 use crate::image::{Image, MAP_PIECE};
-use crate::read::{ReadAt, le32};
-use crate::window::Window;
 use crate::{Error, ErrorKind};
 
 /// Blocks of the file that are marked at a time, one bit each.
@@ -19,7 +17,7 @@ impl<R: ReadAt> Image<R> {
     ///
     /// # Errors
     /// `limit` when the image is too large to check in one call, or what the source reports.
-    pub fn check(&self) -> Result<Vec<Finding>, Error> {
+    pub(crate) fn findings(&self) -> Result<Vec<Finding>, Error> {
         let mut findings = Findings::default();
         let slots = self.slots();
         let passes = slots.div_ceil(SLOTS).max(1);

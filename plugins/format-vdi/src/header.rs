@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::read::{ReadAt, hex, le32, le64, read_exact};
+use witvirt_sdk::disk::{ReadAt, hex, le32, le64, read_exact};
+
 use crate::{Error, ErrorKind};
 
 /// What marks a VDI, at byte 64.

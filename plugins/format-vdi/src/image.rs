@@ -1,18 +1,14 @@
 //! An opened image.
 
-use witvirt_sdk::core::extent::{ExtentKind, Geometry, Page, Reference};
+use witvirt_sdk::core::extent::{ExtentKind, Finding, Geometry, Page, Reference};
+use witvirt_sdk::disk::{ImageReader, ReadAt, Runs, Window, hex, le32};
 
 use crate::header::{FREE, Header, Kind, ZERO};
-use crate::read::{ReadAt, hex, le32};
-use crate::runs::Runs;
-use crate::window::Window;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, facts};
 
 /// Reference id of the parent.
 pub const PARENT: u32 = 1;
 
-/// The most extents of a page.
-const MAX_EXTENTS: u32 = 16_384;
 /// Map entries that one page looks at, so that no call takes long.
 const MAX_ENTRIES: u64 = 1 << 22;
 /// The map is read in pieces of at most this many bytes.
@@ -26,18 +22,19 @@ pub struct Image<R> {
     map: Window,
 }
 
-impl<R: ReadAt> Image<R> {
+impl<R: ReadAt> ImageReader for Image<R> {
+    type Source = R;
+
     /// Checks the header.
     ///
     /// # Errors
     /// As [`Header::read`].
-    pub fn open(source: R) -> Result<Self, Error> {
+    fn open(source: R) -> Result<Self, Error> {
         let header = Header::read(&source)?;
         Ok(Self { source, header, map: Window::default() })
     }
 
-    /// What a guest sees.
-    pub fn geometry(&self) -> Geometry {
+    fn geometry(&self) -> Geometry {
         Geometry {
             virtual_size: self.header.virtual_size(),
             cluster_size: self.header.block_size,
@@ -45,13 +42,12 @@ impl<R: ReadAt> Image<R> {
         }
     }
 
-    /// The header.
-    pub fn header(&self) -> &Header {
-        &self.header
+    fn facts(&self) -> Vec<(String, String)> {
+        facts::facts(self)
     }
 
     /// The parent of a differencing image, by its identity.
-    pub fn references(&self) -> Vec<Reference> {
+    fn references(&self) -> Vec<Reference> {
         let parent = (self.header.kind == Kind::Differencing).then(|| Reference {
             id: PARENT,
             role: "parent".to_owned(),
@@ -62,22 +58,10 @@ impl<R: ReadAt> Image<R> {
         parent.into_iter().collect()
     }
 
-    /// There is nothing to attach: the host follows the parent itself.
-    ///
-    /// # Errors
-    /// `not-found`, always.
-    pub fn attach(&mut self, id: u32) -> Result<(), Error> {
-        Err(Error::new(ErrorKind::NotFound, "the image has no such file to attach").with("reference", id))
-    }
-
-    /// A page of the map from `start` for `length` guest bytes, cut at the end of the disk.
-    ///
-    /// # Errors
-    /// `corrupt` with what is wrong and where, or what the source reports.
-    pub fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
+    fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
         let end = start.saturating_add(length).min(self.header.virtual_size());
         let block_size = u64::from(self.header.block_size);
-        let mut runs = Runs::new(start, max.clamp(1, MAX_EXTENTS) as usize);
+        let mut runs = Runs::new(start, max);
         for _ in 0..MAX_ENTRIES {
             let at = runs.position();
             if at >= end {
@@ -91,8 +75,18 @@ impl<R: ReadAt> Image<R> {
                 break;
             }
         }
-        let next = (runs.position() < end).then(|| runs.position());
-        Ok(Page { extents: runs.into_extents(), next })
+        Ok(runs.into_page(end))
+    }
+
+    fn check(&mut self) -> Result<Vec<Finding>, Error> {
+        self.findings()
+    }
+}
+
+impl<R: ReadAt> Image<R> {
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
     }
 
     fn kind(&self, entry: u32, at: u64, skip: u64, length: u64) -> Result<ExtentKind, Error> {

@@ -26,23 +26,47 @@
 //! Refused, by name: version 0.2 and versions other than 1.1, undo images (type 3), other sectors than 512 bytes, a
 //! parent named by a base image.
 //!
-//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`read::ReadAt`], and build, test
+//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`ReadAt`], and build, test
 //! and fuzz natively.
 
 mod check;
 mod facts;
-mod findings;
 #[cfg(target_family = "wasm")]
 mod glue;
 pub mod header;
 pub mod image;
 pub mod layout;
 pub mod probe;
-pub mod read;
-mod runs;
-mod window;
+
+use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::{Format, ReadAt, WritableFormat};
+use witvirt_sdk::{Info, Plugin};
 
 pub use witvirt_sdk::{Error, ErrorKind};
 
 /// The format's registry name.
 pub const FORMAT: &str = "vdi";
+
+/// The plugin.
+pub struct Vdi;
+
+impl Plugin for Vdi {
+    fn describe() -> Info {
+        let description = "VDI disk images: reads dynamic, static and differencing images of version 1.1, writes dynamic and \
+             static ones";
+        Info::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), description)
+    }
+}
+
+impl Format for Vdi {
+    const NAMES: &[&str] = &[FORMAT];
+    type Image<R: ReadAt> = image::Image<R>;
+
+    fn probe(head: &[u8], _: &[u8], _: u64) -> Option<Probe> {
+        probe::probe(head)
+    }
+}
+
+impl WritableFormat for Vdi {
+    type Writer = layout::Writer;
+}

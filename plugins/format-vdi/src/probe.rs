@@ -1,10 +1,10 @@
 //! Recognising VDI.
 
 use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::le32;
 
 use crate::FORMAT;
 use crate::header::{SIGNATURE, SIGNATURE_OFFSET, VERSION_OFFSET};
-use crate::read::le32;
 
 /// Whether a file with this head is a VDI image. The text before the signature is for the eyes only and differs from
 /// writer to writer.

@@ -1,12 +1,10 @@
 //! Inconsistencies that do not stop a reader: a log, lost copies, blocks that share bytes or lie outside.
 
 use witvirt_sdk::core::extent::Finding;
+use witvirt_sdk::disk::{ERROR, Findings, ReadAt, WARNING, Window, le64};
 
 use crate::bat::{Payload, bitmap_offset};
-use crate::findings::{ERROR, Findings, WARNING};
 use crate::image::{BAT_PIECE, Image};
-use crate::read::{ReadAt, le64};
-use crate::window::Window;
 use crate::{Error, ErrorKind, MIB, header, region};
 
 /// Blocks that are remembered, at 24 bytes each.
@@ -20,7 +18,7 @@ impl<R: ReadAt> Image<R> {
     ///
     /// # Errors
     /// `limit` when the image has too many blocks to check in one call, or what the source reports.
-    pub fn check(&self) -> Result<Vec<Finding>, Error> {
+    pub(crate) fn findings(&self) -> Result<Vec<Finding>, Error> {
         let mut findings = Findings::default();
         let copies = [
             ("header", header::OFFSETS, self.front.sound),

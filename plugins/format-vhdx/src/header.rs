@@ -1,7 +1,8 @@
 //! The signature and the two headers.
 
+use witvirt_sdk::disk::{ReadAt, hex, le16, le32, le64, read_exact};
+
 use crate::guid::Guid;
-use crate::read::{ReadAt, hex, le16, le32, le64, read_exact};
 use crate::{Error, ErrorKind, KIB, MIB, corrupt, crc32c};
 
 /// First bytes of every VHDX.

@@ -1,23 +1,19 @@
 //! An opened image.
 
-use witvirt_sdk::core::extent::{ExtentKind, Geometry, Page, Reference};
+use witvirt_sdk::core::extent::{ExtentKind, Finding, Geometry, Page, Reference};
+use witvirt_sdk::disk::{ImageReader, ReadAt, Runs, Window, hex, le64, read_exact};
 
 use crate::bat::{Payload, Shape, bitmap_offset};
 use crate::header::Front;
 use crate::log::{Piece, Replayed};
 use crate::metadata::Metadata;
 use crate::parent::Parent;
-use crate::read::{ReadAt, hex, le64, read_exact};
 use crate::region::{Range, Regions};
-use crate::runs::Runs;
-use crate::window::Window;
-use crate::{Error, FORMAT, MIB, corrupt};
+use crate::{Error, FORMAT, MIB, corrupt, facts};
 
 /// Reference id of the parent.
 pub const PARENT: u32 = 1;
 
-/// The most extents of a page.
-const MAX_EXTENTS: u32 = 16_384;
 /// Table entries that one page looks at, so that no call takes long.
 const MAX_ENTRIES: u64 = 1 << 21;
 /// What a bitmap costs of them: it is a read of its own.
@@ -40,13 +36,15 @@ pub struct Image<R> {
     bitmap: Window,
 }
 
-impl<R: ReadAt> Image<R> {
+impl<R: ReadAt> ImageReader for Image<R> {
+    type Source = R;
+
     /// Checks headers, log, regions and metadata.
     ///
     /// # Errors
     /// `invalid-input` when it is no VHDX, `unsupported` with what is not known, `corrupt` with what is wrong and where,
     /// `limit` for a log that is too long, or what the source reports.
-    pub fn open(source: R) -> Result<Self, Error> {
+    fn open(source: R) -> Result<Self, Error> {
         let front = Front::read(&source)?;
         let file = Replayed::new(source, &front.header)?;
         let regions = Regions::read(&file, &front.header)?;
@@ -57,8 +55,7 @@ impl<R: ReadAt> Image<R> {
         Ok(Self { file, front, regions, metadata, shape, parent, bat, bitmap })
     }
 
-    /// What a guest sees.
-    pub fn geometry(&self) -> Geometry {
+    fn geometry(&self) -> Geometry {
         Geometry {
             virtual_size: self.metadata.virtual_size,
             cluster_size: self.metadata.block_size as u32,
@@ -66,13 +63,12 @@ impl<R: ReadAt> Image<R> {
         }
     }
 
-    /// The metadata items.
-    pub fn metadata(&self) -> &Metadata {
-        &self.metadata
+    fn facts(&self) -> Vec<(String, String)> {
+        facts::facts(self)
     }
 
     /// The files that the image names: at most a parent.
-    pub fn references(&self) -> Vec<Reference> {
+    fn references(&self) -> Vec<Reference> {
         let parent = self.parent.as_ref().map(|parent| Reference {
             id: PARENT,
             role: "parent".to_owned(),
@@ -83,13 +79,9 @@ impl<R: ReadAt> Image<R> {
         parent.into_iter().collect()
     }
 
-    /// A page of the map from `start` for `length` guest bytes, cut at the end of the disk.
-    ///
-    /// # Errors
-    /// `corrupt` with what is wrong and where, or what the source reports.
-    pub fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
+    fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
         let end = start.saturating_add(length).min(self.metadata.virtual_size);
-        let mut filling = Filling { runs: Runs::new(start, max.clamp(1, MAX_EXTENTS) as usize), literal: 0 };
+        let mut filling = Filling { runs: Runs::new(start, max), literal: 0 };
         let mut seen = 0;
         while filling.runs.position() < end && seen < MAX_ENTRIES {
             let block = filling.runs.position() / self.shape.block_size;
@@ -99,8 +91,18 @@ impl<R: ReadAt> Image<R> {
                 break;
             }
         }
-        let next = (filling.runs.position() < end).then(|| filling.runs.position());
-        Ok(Page { extents: filling.runs.into_extents(), next })
+        Ok(filling.runs.into_page(end))
+    }
+
+    fn check(&mut self) -> Result<Vec<Finding>, Error> {
+        self.findings()
+    }
+}
+
+impl<R: ReadAt> Image<R> {
+    /// The metadata items.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
     }
 
     /// Adds a block from the current position up to `stop`. Returns false when the page is full.

@@ -30,14 +30,13 @@
 //! required, disks of more than 64 TiB, blocks that are no power of two from 1 to 256 MiB, sectors of other sizes than 512
 //! and 4096 bytes.
 //!
-//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`read::ReadAt`], and build, test
+//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`ReadAt`], and build, test
 //! and fuzz natively.
 
 mod bat;
 mod check;
 pub mod crc32c;
 mod facts;
-mod findings;
 #[cfg(target_family = "wasm")]
 mod glue;
 pub mod guid;
@@ -48,15 +47,40 @@ mod log;
 pub mod metadata;
 mod parent;
 pub mod probe;
-pub mod read;
 mod region;
-mod runs;
-mod window;
+
+use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::{Format, ReadAt, WritableFormat};
+use witvirt_sdk::{Info, Plugin};
 
 pub use witvirt_sdk::{Error, ErrorKind};
 
 /// The format's registry name.
 pub const FORMAT: &str = "vhdx";
+
+/// The plugin.
+pub struct Vhdx;
+
+impl Plugin for Vhdx {
+    fn describe() -> Info {
+        let description = "vhdx disk images: reads fixed, dynamic and differencing ones and replays their logs in memory, \
+             writes dynamic ones; refuses unknown required features, and images cut short";
+        Info::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), description)
+    }
+}
+
+impl Format for Vhdx {
+    const NAMES: &[&str] = &[FORMAT];
+    type Image<R: ReadAt> = image::Image<R>;
+
+    fn probe(head: &[u8], _: &[u8], _: u64) -> Option<Probe> {
+        probe::probe(head)
+    }
+}
+
+impl WritableFormat for Vhdx {
+    type Writer = layout::Writer;
+}
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

@@ -1,7 +1,8 @@
 //! The metadata items: block size, disk size, sectors, parent.
 
+use witvirt_sdk::disk::{ReadAt, hex, le16, le32, le64, read_exact};
+
 use crate::guid::Guid;
-use crate::read::{ReadAt, hex, le16, le32, le64, read_exact};
 use crate::region::Range;
 use crate::{Error, ErrorKind, KIB, MIB, corrupt};
 

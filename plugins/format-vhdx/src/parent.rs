@@ -1,7 +1,8 @@
 //! What a differencing image says of its parent.
 
+use witvirt_sdk::disk::{le16, le32};
+
 use crate::guid::Guid;
-use crate::read::{le16, le32};
 use crate::{Error, ErrorKind, corrupt};
 
 /// The one kind of locator there is.

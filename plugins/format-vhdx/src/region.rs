@@ -1,8 +1,9 @@
 //! The tables of regions.
 
+use witvirt_sdk::disk::{ReadAt, hex, le32, le64, read_exact};
+
 use crate::guid::Guid;
 use crate::header::Header;
-use crate::read::{ReadAt, hex, le32, le64, read_exact};
 use crate::{Error, ErrorKind, KIB, MIB, corrupt, crc32c};
 
 /// Where the tables are.

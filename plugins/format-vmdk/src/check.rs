@@ -2,10 +2,10 @@
 //! extents that were not closed.
 
 use witvirt_sdk::core::extent::{ExtentKind, Finding};
+use witvirt_sdk::disk::{ERROR, Findings, ImageReader as _, ReadAt, WARNING, hex, le32, le64, read_exact};
 
-use crate::findings::{ERROR, Findings, WARNING};
 use crate::image::{Content, Image, Part};
-use crate::read::{ReadAt, SECTOR, bytes_of, hex, le32, le64, read_exact};
+use crate::sector::{SECTOR, bytes_of};
 use crate::sparse::grain::GRAIN_MARKER;
 use crate::sparse::hosted::{MARKERS, REDUNDANT};
 use crate::sparse::tables::Slot;
@@ -26,7 +26,7 @@ impl<R: ReadAt> Image<R> {
     ///
     /// # Errors
     /// `limit` when the image is too large to check in one call, or what the source reports.
-    pub fn check(&mut self) -> Result<Vec<Finding>, Error> {
+    pub(crate) fn findings(&mut self) -> Result<Vec<Finding>, Error> {
         let mut findings = Findings::default();
         self.check_headers(&mut findings);
         self.check_map(&mut findings)?;

@@ -2,20 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use witvirt_sdk::core::extent::{Extent, Geometry, Page, Reference};
+use witvirt_sdk::core::extent::{Finding, Geometry, Page, Reference};
+use witvirt_sdk::disk::{ImageReader, ReadAt, hex, no_such_file, read_exact};
 
 use crate::descriptor::{CreateType, Descriptor, ExtentType, MAX_BYTES};
-use crate::map::Runs;
-use crate::read::{ReadAt, SECTOR, hex, read_exact};
+use crate::map::PageRuns;
+use crate::sector::SECTOR;
 use crate::sparse::hosted::{self, Header};
 use crate::sparse::{MAX_DIRECTORY, Sparse, cowd, se};
-use crate::{Error, ErrorKind, FORMAT, decode};
+use crate::{Error, ErrorKind, FORMAT, decode, facts};
 
 /// Reference id of the parent image; the files of extents have the ids before it.
 pub const PARENT: u32 = 1 << 16;
-
-/// The most extents of a page; with their codec names they stay below 2 MiB.
-const MAX_EXTENTS: u32 = 16_384;
 
 /// An image whose descriptor is sound. Files of extents are checked when they are attached, their tables where they are met.
 #[derive(Debug)]
@@ -75,13 +73,15 @@ impl Part {
     }
 }
 
-impl<R: ReadAt> Image<R> {
+impl<R: ReadAt> ImageReader for Image<R> {
+    type Source = R;
+
     /// Reads the descriptor, and the header where the file is also the disk's only extent.
     ///
     /// # Errors
     /// `invalid-input` when it is no VMDK image, `unsupported` with what is not known, `corrupt` with what is wrong and
     /// where, or what the source reports.
-    pub fn open(primary: R) -> Result<Self, Error> {
+    fn open(primary: R) -> Result<Self, Error> {
         let head = primary.read_at(0, SECTOR as u32)?;
         if head.starts_with(hosted::MAGIC) {
             return Self::open_embedded(primary);
@@ -106,6 +106,80 @@ impl<R: ReadAt> Image<R> {
         Ok(Self { primary, descriptor, parts, files, directories: 0 })
     }
 
+    fn geometry(&self) -> Geometry {
+        Geometry {
+            virtual_size: self.size(),
+            cluster_size: self.sparse().next().map_or(0, |sparse| sparse.grain() as u32),
+            logical_sector: SECTOR as u32,
+        }
+    }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        facts::facts(self)
+    }
+
+    /// The files that the image names: those of its extents, and its parent.
+    fn references(&self) -> Vec<Reference> {
+        let extents = self.files.iter().enumerate().map(|(index, file)| Reference {
+            id: index as u32 + 1,
+            role: "extent".to_owned(),
+            name: file.name.clone(),
+            format_hint: None,
+            required: true,
+        });
+        let parent = self.descriptor.parent.iter().map(|(_, name)| Reference {
+            id: PARENT,
+            role: "parent".to_owned(),
+            name: name.clone(),
+            format_hint: Some(FORMAT.to_owned()),
+            required: true,
+        });
+        extents.chain(parent).collect()
+    }
+
+    /// Hands over the file of reference `id`, and checks that it is what the descriptor says.
+    fn attach(&mut self, id: u32, content: R) -> Result<(), Error> {
+        let index = (id as usize).wrapping_sub(1);
+        let Some(file) = self.files.get_mut(index) else {
+            return Err(no_such_file(id));
+        };
+        for part in self.parts.iter_mut().filter(|part| part.file() == Some(id)) {
+            open_part(part, &content, &mut self.directories)
+                .map_err(|error| error.with("extent-file", file.name.as_str()))?;
+        }
+        file.content = Some(content);
+        Ok(())
+    }
+
+    fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
+        let end = start.saturating_add(length).min(self.size());
+        let parent = self.descriptor.parent.is_some();
+        let mut runs = PageRuns::new(start, max, parent);
+        let mut seen = 0;
+        let first = self.parts.partition_point(|part| part.end() <= start);
+        for part in self.parts.iter_mut().skip(first) {
+            let at = runs.position();
+            if at >= end {
+                break;
+            }
+            let stop = part.end().min(end);
+            if !push_part(part, &self.primary, &self.files, at..stop, &mut runs, &mut seen)? {
+                break;
+            }
+        }
+        Ok(runs.into_page(end))
+    }
+
+    fn decode(&self, codec: &str, data: &[u8], decoded_length: u32) -> Result<Vec<u8>, Error> {
+        decode::decode(codec, data, decoded_length)
+    }
+
+    fn check(&mut self) -> Result<Vec<Finding>, Error> {
+        self.findings()
+    }
+}
+
+impl<R: ReadAt> Image<R> {
     fn open_embedded(primary: R) -> Result<Self, Error> {
         let head = read_exact(&primary, 0, SECTOR as usize, "the header")?;
         let header = Header::parse(&head)?;
@@ -133,15 +207,6 @@ impl<R: ReadAt> Image<R> {
         Ok(Self { primary, descriptor, parts, files: Vec::new(), directories: 0 })
     }
 
-    /// What a guest sees.
-    pub fn geometry(&self) -> Geometry {
-        Geometry {
-            virtual_size: self.size(),
-            cluster_size: self.sparse().next().map_or(0, |sparse| sparse.grain() as u32),
-            logical_sector: SECTOR as u32,
-        }
-    }
-
     fn size(&self) -> u64 {
         self.parts.last().map_or(0, Part::end)
     }
@@ -152,77 +217,6 @@ impl<R: ReadAt> Image<R> {
             Content::Sparse { opened: Some(sparse), .. } => Some(&**sparse),
             _ => None,
         })
-    }
-
-    /// The files that the image names: those of its extents, and its parent.
-    pub fn references(&self) -> Vec<Reference> {
-        let extents = self.files.iter().enumerate().map(|(index, file)| Reference {
-            id: index as u32 + 1,
-            role: "extent".to_owned(),
-            name: file.name.clone(),
-            format_hint: None,
-            required: true,
-        });
-        let parent = self.descriptor.parent.iter().map(|(_, name)| Reference {
-            id: PARENT,
-            role: "parent".to_owned(),
-            name: name.clone(),
-            format_hint: Some(FORMAT.to_owned()),
-            required: true,
-        });
-        extents.chain(parent).collect()
-    }
-
-    /// Hands over the file of reference `id`, and checks that it is what the descriptor says.
-    ///
-    /// # Errors
-    /// `not-found` for an id that is none of an extent's file, `corrupt` when the file is too short or its header disagrees
-    /// with the descriptor, or what the source reports.
-    pub fn attach(&mut self, id: u32, content: R) -> Result<(), Error> {
-        let index = (id as usize).wrapping_sub(1);
-        let Some(file) = self.files.get_mut(index) else {
-            let message = "the image has no such file to attach";
-            return Err(Error::new(ErrorKind::NotFound, message).with("reference", id));
-        };
-        for part in self.parts.iter_mut().filter(|part| part.file() == Some(id)) {
-            open_part(part, &content, &mut self.directories)
-                .map_err(|error| error.with("extent-file", file.name.as_str()))?;
-        }
-        file.content = Some(content);
-        Ok(())
-    }
-
-    /// A page of the map from `start` for `length` guest bytes, cut at the end of the disk.
-    ///
-    /// # Errors
-    /// `not-found` when a file is not attached, `corrupt` with what is wrong and where, or what the source reports.
-    pub fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
-        let end = start.saturating_add(length).min(self.size());
-        let parent = self.descriptor.parent.is_some();
-        let mut runs = Runs::new(start, max.clamp(1, MAX_EXTENTS) as usize, parent);
-        let mut seen = 0;
-        let first = self.parts.partition_point(|part| part.end() <= start);
-        for part in self.parts.iter_mut().skip(first) {
-            let at = runs.position();
-            if at >= end {
-                break;
-            }
-            let stop = part.end().min(end);
-            if !push_part(part, &self.primary, &self.files, at..stop, &mut runs, &mut seen)? {
-                break;
-            }
-        }
-        let next = (runs.position() < end).then(|| runs.position());
-        let extents: Vec<Extent> = runs.into_extents();
-        Ok(Page { extents, next })
-    }
-
-    /// Decodes what no codec of the host takes: the last grain of a compressed extent.
-    ///
-    /// # Errors
-    /// `unsupported` for any other codec, `corrupt` when the grain is damaged.
-    pub fn decode(&self, codec: &str, data: &[u8], decoded_length: u32) -> Result<Vec<u8>, Error> {
-        decode::decode(codec, data, decoded_length)
     }
 
     /// The file of an id, where it is there.
@@ -240,7 +234,7 @@ const NO_DESCRIPTOR: &str = "the file is an extent of a disk, without the descri
                              lists it (and its parent)";
 
 fn is_se_sparse(head: &[u8]) -> bool {
-    crate::read::le64(head, 0) == Some(se::MAGIC)
+    witvirt_sdk::disk::le64(head, 0) == Some(se::MAGIC)
 }
 
 fn embedded<R: ReadAt>(primary: &R, header: &Header) -> Result<Descriptor, Error> {
@@ -350,7 +344,7 @@ fn push_part<R: ReadAt>(
     primary: &R,
     files: &[File<R>],
     range: std::ops::Range<u64>,
-    runs: &mut Runs,
+    runs: &mut PageRuns,
     seen: &mut u64,
 ) -> Result<bool, Error> {
     let (at, end) = (range.start - part.start, range.end - part.start);

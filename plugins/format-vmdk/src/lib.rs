@@ -29,28 +29,54 @@
 //! - markers of compressed grains are looked at only where the next grain does not follow (and by the check): a zlib stream
 //!   says itself where it ends, and its checksum whether it is the right one.
 //!
-//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`read::ReadAt`], and build, test
+//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`ReadAt`], and build, test
 //! and fuzz natively.
 
 mod check;
 mod decode;
 pub mod descriptor;
 mod facts;
-mod findings;
 #[cfg(target_family = "wasm")]
 mod glue;
 pub mod image;
 pub mod layout;
 mod map;
 pub mod probe;
-pub mod read;
+pub mod sector;
 pub mod sparse;
-mod window;
+
+use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::{Format, ReadAt, WritableFormat};
+use witvirt_sdk::{Info, Plugin};
 
 pub use witvirt_sdk::{Error, ErrorKind};
 
 /// The format's registry name.
 pub const FORMAT: &str = "vmdk";
+
+/// The plugin.
+pub struct Vmdk;
+
+impl Plugin for Vmdk {
+    fn describe() -> Info {
+        let description = "VMDK disk images: reads every kind that is stored in files, writes monolithicSparse and \
+             streamOptimized; refuses views of devices and images that contradict themselves";
+        Info::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), description)
+    }
+}
+
+impl Format for Vmdk {
+    const NAMES: &[&str] = &[FORMAT];
+    type Image<R: ReadAt> = image::Image<R>;
+
+    fn probe(head: &[u8], tail: &[u8], size: u64) -> Option<Probe> {
+        probe::probe(head, tail, size)
+    }
+}
+
+impl WritableFormat for Vmdk {
+    type Writer = layout::Writer;
+}
 
 /// Codec names of the contract.
 pub mod codec {

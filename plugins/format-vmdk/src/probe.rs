@@ -1,10 +1,10 @@
 //! Recognising VMDK.
 
 use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::{le32, le64};
 
 use crate::FORMAT;
 use crate::descriptor::MAX_BYTES;
-use crate::read::{le32, le64};
 use crate::sparse::{cowd, hosted, se};
 
 /// Whether a file with this head and length is a VMDK image, or an extent of one.

@@ -1,13 +1,11 @@
 //! Inconsistencies that do not stop a reader: blocks that share bytes or lie outside, a lost footer.
 
 use witvirt_sdk::core::extent::Finding;
+use witvirt_sdk::disk::{ERROR, Findings, ReadAt, WARNING, Window, be32};
 
-use crate::findings::{ERROR, Findings, WARNING};
 use crate::geometry::SECTOR;
 use crate::header::{Header, UNUSED};
 use crate::image::{Image, TABLE_PIECE};
-use crate::read::{ReadAt, be32};
-use crate::window::Window;
 use crate::{Error, ErrorKind};
 
 /// Blocks that are remembered, at 8 bytes each: four times those of a disk of 2040 GiB in blocks of the usual size.
@@ -21,7 +19,7 @@ impl<R: ReadAt> Image<R> {
     ///
     /// # Errors
     /// `limit` when the image has too many blocks to check in one call, or what the source reports.
-    pub fn check(&self) -> Result<Vec<Finding>, Error> {
+    pub(crate) fn findings(&self) -> Result<Vec<Finding>, Error> {
         let mut findings = Findings::default();
         if !self.footers.at_end {
             let message = "the footer at the end of the file is missing; its copy at the start was taken";

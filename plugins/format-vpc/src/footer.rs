@@ -1,8 +1,9 @@
 //! The footer: what kind of image it is, and how big the disk.
 
+use witvirt_sdk::disk::{ReadAt, be16, be32, be64, hex, read_exact};
+
 use crate::geometry::Geometry;
 use crate::identity::Identity;
-use crate::read::{ReadAt, be16, be32, be64, hex, read_exact};
 use crate::{Error, ErrorKind};
 
 /// Bytes of a footer.

@@ -1,10 +1,11 @@
 //! The header of a dynamic or differencing image.
 
+use witvirt_sdk::disk::{ReadAt, be32, be64, hex, read_exact};
+
 use crate::footer::{Footer, checksum};
 use crate::geometry::SECTOR;
 use crate::identity::Identity;
 use crate::parent::Locator;
-use crate::read::{ReadAt, be32, be64, hex, read_exact};
 use crate::{Error, ErrorKind};
 
 /// Bytes of a header.

@@ -1,20 +1,16 @@
 //! An opened image.
 
-use witvirt_sdk::core::extent::{ExtentKind, Geometry, Page, Reference};
+use witvirt_sdk::core::extent::{ExtentKind, Finding, Geometry, Page, Reference};
+use witvirt_sdk::disk::{ImageReader, ReadAt, Runs, Window, be32, hex};
 
 use crate::footer::{self, Footer, Footers, Kind};
 use crate::geometry::SECTOR;
 use crate::header::{self, Header, UNUSED};
-use crate::read::{ReadAt, be32, hex};
-use crate::runs::Runs;
-use crate::window::Window;
-use crate::{Error, ErrorKind, FORMAT, parent};
+use crate::{Error, ErrorKind, FORMAT, facts, parent};
 
 /// Reference id of the parent.
 pub const PARENT: u32 = 1;
 
-/// The most extents of a page.
-const MAX_EXTENTS: u32 = 16_384;
 /// Table entries that one page looks at, so that no call takes long.
 const MAX_ENTRIES: u64 = 1 << 20;
 /// What a bitmap costs of them: it is a read of its own.
@@ -34,13 +30,15 @@ pub struct Image<R> {
     bitmap: Window,
 }
 
-impl<R: ReadAt> Image<R> {
+impl<R: ReadAt> ImageReader for Image<R> {
+    type Source = R;
+
     /// Checks footer and header.
     ///
     /// # Errors
     /// `invalid-input` when it is no VHD, `unsupported` with what is not known, `corrupt` with what is wrong and where, or
     /// what the source reports.
-    pub fn open(source: R) -> Result<Self, Error> {
+    fn open(source: R) -> Result<Self, Error> {
         let footers = Footers::read(&source)?;
         let footer = &footers.footer;
         let header = match footer.kind {
@@ -58,8 +56,7 @@ impl<R: ReadAt> Image<R> {
         Ok(Self { source, footers, header, parent, table, bitmap })
     }
 
-    /// What a guest sees.
-    pub fn geometry(&self) -> Geometry {
+    fn geometry(&self) -> Geometry {
         Geometry {
             virtual_size: self.footer().virtual_size(),
             cluster_size: self.header.as_ref().map_or(0, |header| header.block_size),
@@ -67,13 +64,12 @@ impl<R: ReadAt> Image<R> {
         }
     }
 
-    /// The footer that counts.
-    pub fn footer(&self) -> &Footer {
-        &self.footers.footer
+    fn facts(&self) -> Vec<(String, String)> {
+        facts::facts(self)
     }
 
     /// The files that the image names: at most a parent.
-    pub fn references(&self) -> Vec<Reference> {
+    fn references(&self) -> Vec<Reference> {
         let parent = self.parent.as_ref().map(|name| Reference {
             id: PARENT,
             role: "parent".to_owned(),
@@ -84,13 +80,9 @@ impl<R: ReadAt> Image<R> {
         parent.into_iter().collect()
     }
 
-    /// A page of the map from `start` for `length` guest bytes, cut at the end of the disk.
-    ///
-    /// # Errors
-    /// `corrupt` with what is wrong and where, or what the source reports.
-    pub fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
+    fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, Error> {
         let end = start.saturating_add(length).min(self.footer().virtual_size());
-        let mut runs = Runs::new(start, max.clamp(1, MAX_EXTENTS) as usize);
+        let mut runs = Runs::new(start, max);
         if start < end {
             match self.header.clone() {
                 None => {
@@ -99,8 +91,18 @@ impl<R: ReadAt> Image<R> {
                 Some(header) => self.blocks(&header, &mut runs, end)?,
             }
         }
-        let next = (runs.position() < end).then(|| runs.position());
-        Ok(Page { extents: runs.into_extents(), next })
+        Ok(runs.into_page(end))
+    }
+
+    fn check(&mut self) -> Result<Vec<Finding>, Error> {
+        self.findings()
+    }
+}
+
+impl<R: ReadAt> Image<R> {
+    /// The footer that counts.
+    pub fn footer(&self) -> &Footer {
+        &self.footers.footer
     }
 
     fn blocks(&mut self, header: &Header, runs: &mut Runs, end: u64) -> Result<(), Error> {

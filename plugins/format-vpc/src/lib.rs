@@ -30,12 +30,11 @@
 //! Refused, by name: other versions than 1, other types than 2, 3 and 4, disks of more than 2040 GiB, a parent whose name has
 //! control characters or is no text.
 //!
-//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`read::ReadAt`], and build, test
+//! The glue is one module, built for WebAssembly only; the others are pure, generic over [`ReadAt`], and build, test
 //! and fuzz natively.
 
 mod check;
 mod facts;
-mod findings;
 pub mod footer;
 mod geometry;
 #[cfg(target_family = "wasm")]
@@ -46,9 +45,10 @@ pub mod image;
 pub mod layout;
 mod parent;
 pub mod probe;
-pub mod read;
-mod runs;
-mod window;
+
+use witvirt_sdk::core::extent::Probe;
+use witvirt_sdk::disk::{Format, ReadAt, WritableFormat};
+use witvirt_sdk::{Info, Plugin};
 
 pub use witvirt_sdk::{Error, ErrorKind};
 
@@ -56,3 +56,27 @@ pub use witvirt_sdk::{Error, ErrorKind};
 pub const FORMAT: &str = "vpc";
 /// What everybody else calls it.
 pub const ALIAS: &str = "vhd";
+
+/// The plugin.
+pub struct Vpc;
+
+impl Plugin for Vpc {
+    fn describe() -> Info {
+        let description = "vhd (vpc) disk images: reads fixed, dynamic and differencing ones, writes fixed and dynamic ones; \
+             refuses images with a wrong checksum, with two footers that disagree, or cut short";
+        Info::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), description)
+    }
+}
+
+impl Format for Vpc {
+    const NAMES: &[&str] = &[FORMAT, ALIAS];
+    type Image<R: ReadAt> = image::Image<R>;
+
+    fn probe(head: &[u8], tail: &[u8], size: u64) -> Option<Probe> {
+        probe::probe(head, tail, size)
+    }
+}
+
+impl WritableFormat for Vpc {
+    type Writer = layout::Writer;
+}

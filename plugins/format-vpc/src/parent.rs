@@ -1,7 +1,8 @@
 //! What a differencing image says of where its parent is.
 
+use witvirt_sdk::disk::{ReadAt, be32, be64, hex, read_exact};
+
 use crate::header::Header;
-use crate::read::{ReadAt, be32, be64, hex, read_exact};
 use crate::{Error, ErrorKind};
 
 /// The longest path that is read; twice what Windows can open.

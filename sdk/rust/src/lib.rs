@@ -1,6 +1,9 @@
 //! What an author of a witvirt plugin needs besides the contract in `wit/`: the shared types, logging with panics
 //! included, and the machine spec that documents are made of.
 //!
+//! For plugins of disk formats and of layouts of artifacts there are traits and macros that leave nothing else to write:
+//! [`disk`] and [`artifact`].
+//!
 //! A plugin is a `cdylib` for `wasm32-unknown-unknown`. Its glue generates the bindings of its world, with the shared
 //! interfaces taken from here, implements [`Plugin`] and the world's `Guest` traits, and exports them:
 //!
@@ -26,6 +29,7 @@ pub use witvirt_core as core;
 
 pub mod artifact;
 mod bindings;
+pub mod disk;
 
 pub use bindings::errors::{self, Error, ErrorKind};
 pub use bindings::log;
@@ -43,16 +47,31 @@ pub struct Info {
     pub settings_schema: Option<String>,
 }
 
+impl Info {
+    /// Of a plugin without settings. Name and version are usually `env!("CARGO_PKG_NAME")` and
+    /// `env!("CARGO_PKG_VERSION")`.
+    pub fn new(name: &str, version: &str, description: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            description: description.to_owned(),
+            settings_schema: None,
+        }
+    }
+}
+
 /// What every plugin has, of whatever kind.
 pub trait Plugin {
     /// Who it is; pure and cheap.
     fn describe() -> Info;
 
-    /// Takes the settings (a JSON object) before anything else is called.
+    /// Takes the settings (a JSON object) before anything else is called. As it is here, there are none.
     ///
     /// # Errors
     /// When the settings make no sense: says which key, and what would be right.
-    fn configure(settings: &str) -> Result<(), Error>;
+    fn configure(settings: &str) -> Result<(), Error> {
+        no_settings(settings)
+    }
 }
 
 impl Error {

@@ -3,6 +3,7 @@
 use format_asif::image::Image;
 use format_asif::probe::probe;
 use witvirt_sdk::core::extent::ExtentKind;
+use witvirt_sdk::disk::ImageReader;
 
 /// A disk may be larger than can be followed; this is enough for every file that fits an input.
 const PAGES: usize = 500;
@@ -10,7 +11,7 @@ const PAGES: usize = 500;
 /// What must hold: nothing panics, pages are contiguous and end, and stored bytes lie inside the file.
 pub fn run(data: &[u8]) {
     let _ = probe(data);
-    let Ok(image) = Image::open(data.to_vec()) else { return };
+    let Ok(mut image) = Image::open(data.to_vec()) else { return };
     let size = image.geometry().virtual_size;
     assert!(image.facts().len() <= 64);
     let mut at = 0;

@@ -4,6 +4,7 @@ use format_dmg::image::Image;
 use format_dmg::probe::probe;
 use format_dmg::{adc, plist, resource};
 use witvirt_sdk::core::extent::ExtentKind;
+use witvirt_sdk::disk::ImageReader;
 
 /// More pages than any file that fits an input has.
 const PAGES: usize = 10_000;
@@ -16,7 +17,7 @@ pub fn run(data: &[u8]) {
     if let Ok(decoded) = adc::decode(data, 5000) {
         assert_eq!(decoded.len(), 5000);
     }
-    let Ok(image) = Image::open(data.to_vec()) else { return };
+    let Ok(mut image) = Image::open(data.to_vec()) else { return };
     let size = image.geometry().virtual_size;
     assert!(image.facts().len() <= 64);
     let mut at = 0;

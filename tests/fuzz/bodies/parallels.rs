@@ -3,6 +3,7 @@
 use format_parallels::image::Image;
 use format_parallels::probe::probe;
 use witvirt_sdk::core::extent::ExtentKind;
+use witvirt_sdk::disk::ImageReader;
 
 /// A disk may be larger than can be followed extent by extent; this is enough for every file that fits an input.
 const PAGES: usize = 2_000;

@@ -5,6 +5,7 @@ use format_qcow2::layout::Writer;
 use format_qcow2::probe::probe;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter};
 
 /// A disk may be larger than can be followed extent by extent; this is enough for every file that fits an input.
 const PAGES: usize = 2_000;
@@ -18,7 +19,7 @@ pub fn run(data: &[u8]) {
     for reference in image.references() {
         assert!(!reference.name.chars().any(char::is_control));
     }
-    let _ = image.attach(DATA_FILE, 1 << 20);
+    let _ = image.attach(DATA_FILE, vec![0; 1 << 20]);
     let mut at = 0;
     for _ in 0..PAGES {
         let Ok(page) = image.extents(at, u64::MAX, 64) else { break };

@@ -5,6 +5,7 @@ use format_qed::layout::Writer;
 use format_qed::probe::probe;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter};
 
 /// A disk may be larger than can be followed extent by extent; this is enough for every file that fits an input.
 const PAGES: usize = 2_000;

@@ -3,6 +3,7 @@
 use format_sparseimage::image::Image;
 use format_sparseimage::probe::probe;
 use witvirt_sdk::core::extent::ExtentKind;
+use witvirt_sdk::disk::ImageReader;
 
 /// More pages than any file that fits an input has.
 const PAGES: usize = 10_000;
@@ -10,12 +11,12 @@ const PAGES: usize = 10_000;
 /// What must hold: nothing panics, pages are contiguous and end, and stored bytes lie inside the file.
 pub fn run(data: &[u8]) {
     let _ = probe(data);
-    let Ok(image) = Image::open(&data.to_vec()) else { return };
+    let Ok(mut image) = Image::open(data.to_vec()) else { return };
     let size = image.geometry().virtual_size;
     assert!(image.facts().len() <= 64);
     let mut at = 0;
     for _ in 0..PAGES {
-        let page = image.extents(at, u64::MAX, 64);
+        let Ok(page) = image.extents(at, u64::MAX, 64) else { panic!("the index was read") };
         assert!(page.extents.len() <= 64);
         for extent in page.extents {
             assert_eq!(extent.start, at);

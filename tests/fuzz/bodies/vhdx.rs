@@ -7,6 +7,7 @@ use format_vhdx::layout::Writer;
 use format_vhdx::probe::probe;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter};
 
 const MIB: usize = 1 << 20;
 const FILE: usize = 8 * MIB;

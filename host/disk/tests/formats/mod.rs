@@ -11,6 +11,7 @@ use witvirt_core::extent::{Extent, ExtentKind, Finding, Geometry, Page, Probe, R
 use witvirt_core::format::{Chunk, CreateRequest, Ending, Format, Formats, Image, WritePlan, Writer};
 use witvirt_core::source::ByteSource;
 use witvirt_disk::{Access, AllowedDirs, Store, StoreOptions};
+use witvirt_sdk::disk::{ImageReader, ImageWriter, ReadAt};
 
 /// The plugins of a test.
 pub struct Installed(pub Vec<Arc<dyn Format>>);
@@ -116,7 +117,7 @@ pub fn content(seed: u64, length: usize) -> Vec<u8> {
 
 struct Source(Arc<dyn ByteSource>);
 
-impl format_qcow2::read::ReadAt for Source {
+impl ReadAt for Source {
     fn size(&self) -> u64 {
         self.0.size()
     }
@@ -200,7 +201,7 @@ impl Image for Qcow2Image {
     }
 
     fn attach(&mut self, id: u32, content: Arc<dyn ByteSource>) -> Result<(), PluginError> {
-        self.0.attach(id, content.size()).map_err(failed)
+        self.0.attach(id, Source(content)).map_err(failed)
     }
 
     fn extents(&mut self, start: u64, length: u64, max: u32) -> Result<Page, PluginError> {

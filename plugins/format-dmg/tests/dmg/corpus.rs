@@ -7,6 +7,7 @@ use std::process::Command;
 use format_dmg::image::Image;
 use format_dmg::probe::probe;
 use sha2::{Digest, Sha256};
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::content;
 
@@ -42,7 +43,7 @@ fn images_of_others() {
         let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(sum, row[digest], "{}", row[0]);
         // The checksum over the tables' checksums is Apple's.
-        let image = Image::open(file.clone()).unwrap();
+        let mut image = Image::open(file.clone()).unwrap();
         assert!(
             image.facts().iter().any(|(name, value)| name == "master-checksum" && value.starts_with("crc32"))
         );

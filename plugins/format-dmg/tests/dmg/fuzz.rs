@@ -1,6 +1,7 @@
 //! The body of the fuzz target over its seeds and mutations of them, so that it runs with every test.
 
 use format_dmg::image::Image;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::body;
 use crate::support::Noise;
@@ -8,7 +9,7 @@ use crate::support::Noise;
 #[test]
 fn seeds_are_sound() {
     for seed in body::seeds() {
-        let image = Image::open(seed.clone()).unwrap();
+        let mut image = Image::open(seed.clone()).unwrap();
         assert_eq!(image.extents(0, u64::MAX, 1000).unwrap().next, None);
         body::run(&seed);
     }

@@ -2,6 +2,7 @@
 
 use format_dmg::image::Image;
 use format_dmg::{Error, ErrorKind};
+use witvirt_sdk::disk::ImageReader;
 
 use crate::body::{Place, image};
 use crate::support::content;
@@ -70,7 +71,7 @@ fn runs() {
     overlap[second + 15] = 9;
     let end = overlap.len() - 512 + 492 + 7;
     overlap[end] += 1;
-    let image = open(overlap.clone()).unwrap();
+    let mut image = open(overlap.clone()).unwrap();
     assert_eq!(image.extents(0, 4096, 9).unwrap().extents.len(), 1);
     let error = content(&overlap, 9).unwrap_err();
     assert!(error.message.contains("no run of the image covers"), "{error:?}");
@@ -118,7 +119,7 @@ fn as_many_runs_as_fit() {
     let file = image(&[runs], Place::Plist);
     assert!(file.len() > 25 << 20);
     let started = std::time::Instant::now();
-    let image = open(file).unwrap();
+    let mut image = open(file).unwrap();
     let page = image.extents(0, u64::MAX, 10_000).unwrap();
     assert_eq!((page.extents.len(), page.next), (1000, None));
     assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());

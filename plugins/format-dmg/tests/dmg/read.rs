@@ -4,6 +4,7 @@ use std::process::Command;
 
 use format_dmg::image::Image;
 use witvirt_sdk::core::extent::ExtentKind;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::body::{Place, Stored, image};
 use crate::support::{Noise, content, encode};
@@ -50,7 +51,7 @@ fn every_kind_from_both_places() {
             for max in [1, 3, 1000] {
                 assert!(content(&file, max).unwrap() == plain, "{name} {place:?}");
             }
-            let image = Image::open(file).unwrap();
+            let mut image = Image::open(file).unwrap();
             let facts = image.facts();
             assert!(facts.contains(&("kind".to_owned(), name.to_owned())), "{facts:?}");
             assert!(image.check().unwrap().is_empty());
@@ -61,7 +62,7 @@ fn every_kind_from_both_places() {
 #[test]
 fn pages_start_anywhere() {
     let (tables, plain) = tables(0x8000_0005);
-    let image = Image::open(image(&tables, Place::Plist)).unwrap();
+    let mut image = Image::open(image(&tables, Place::Plist)).unwrap();
     let size = plain.len() as u64;
     for start in (0..size).step_by(12_345).chain([size - 1]) {
         let page = image.extents(start, 1000, 10).unwrap();

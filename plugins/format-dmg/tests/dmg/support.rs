@@ -5,10 +5,11 @@ use std::io::{Read, Write};
 use format_dmg::Error;
 use format_dmg::image::Image;
 use witvirt_sdk::core::extent::{Encoded, ExtentKind};
+use witvirt_sdk::disk::ImageReader;
 
 /// What a guest sees, in pages of `max` extents.
 pub fn content(file: &[u8], max: u32) -> Result<Vec<u8>, Error> {
-    let image = Image::open(file.to_vec())?;
+    let mut image = Image::open(file.to_vec())?;
     let size = image.geometry().virtual_size;
     let mut bytes = Vec::new();
     loop {

@@ -3,6 +3,7 @@
 use format_parallels::ErrorKind;
 use format_parallels::image::Image;
 use witvirt_sdk::core::extent::Reference;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::fuzz::body::{Storage, descriptor, part};
 use crate::support::{FileSource, Scratch, content, disk_content, file_content, have_qemu};

@@ -2,6 +2,7 @@
 
 use format_parallels::ErrorKind;
 use format_parallels::image::Image;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::fuzz::body::part;
 use crate::support::{Scratch, file_content, map};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use format_parallels::image::Image;
 use proptest::prelude::*;
 use witvirt_sdk::core::extent::ExtentKind;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::map;
 

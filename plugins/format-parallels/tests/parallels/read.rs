@@ -4,6 +4,7 @@ use std::io::Read;
 
 use format_parallels::image::Image;
 use witvirt_sdk::core::extent::ExtentKind;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::{
     FileSource, Scratch, data, disk_content, file_content, have, have_qemu, map, sha256, table,
@@ -24,7 +25,7 @@ fn what_qemu_img_writes() {
         // QEMU gives the disk a whole number of tracks.
         let read = file_content(&scratch.path("disk.hds")).unwrap();
         assert!(read[..SIZE] == bytes && read == scratch.guest_content("disk.hds"), "{options}: other bytes");
-        let image = Image::open(FileSource::open(&scratch.path("disk.hds"))).unwrap();
+        let mut image = Image::open(FileSource::open(&scratch.path("disk.hds"))).unwrap();
         assert_eq!(image.check().unwrap(), [], "{options}");
     }
 }

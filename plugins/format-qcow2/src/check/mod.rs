@@ -3,20 +3,17 @@
 //! All references are counted anew, as `qemu-img check` does, a window of the file at a time so that memory stays bounded,
 //! and compared with the stored refcounts and with the flags that say "refcount is 1".
 
-mod findings;
 mod refcounts;
 mod walk;
 
 use witvirt_sdk::core::extent::Finding;
+use witvirt_sdk::disk::{ERROR, Findings, ReadAt, WARNING, Window};
 
 use crate::entry::{Cluster, copied, l2_entry};
 use crate::header::{DIRTY, Header};
 use crate::image::Image;
 use crate::map::words;
-use crate::read::ReadAt;
-use crate::window::Window;
 use crate::{Error, ErrorKind};
-use findings::{ERROR, Findings, WARNING};
 use refcounts::Refcounts;
 
 /// Clusters that are counted at a time, at 5 bytes each.
@@ -49,7 +46,7 @@ impl<R: ReadAt> Image<R> {
     ///
     /// # Errors
     /// `limit` when the image is too large to check in one call, or what the source reports.
-    pub fn check(&self) -> Result<Vec<Finding>, Error> {
+    pub(crate) fn findings(&self) -> Result<Vec<Finding>, Error> {
         let mut findings = Findings::default();
         if self.header.incompatible & DIRTY != 0 {
             findings.add(

@@ -1,8 +1,9 @@
 //! The refcounts that an image stores.
 
+use witvirt_sdk::disk::{ReadAt, be64, read_exact};
+
 use crate::Error;
 use crate::header::Header;
-use crate::read::{ReadAt, be64, read_exact};
 
 const OFFSET: u64 = !511;
 

@@ -1,6 +1,7 @@
 //! Counting what refers to which cluster.
 
-use super::findings::ERROR;
+use witvirt_sdk::disk::{ERROR, ReadAt, Window, be16, be32, be64, hex, read_exact};
+
 use super::refcounts::sound_block;
 use super::{DATA, EXCLUSIVE, L2_TABLE, Pass, spend};
 use crate::Error;
@@ -8,8 +9,6 @@ use crate::entry::{Cluster, l1_entry, l2_entry};
 use crate::header::{BITMAPS_CONSISTENT, MAX_L1_BYTES};
 use crate::image::Image;
 use crate::map::words;
-use crate::read::{ReadAt, be16, be32, be64, hex, read_exact};
-use crate::window::Window;
 
 /// Tables are read in pieces of this many bytes.
 const PIECE: u64 = 64 << 10;

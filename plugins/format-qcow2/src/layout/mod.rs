@@ -8,6 +8,7 @@ mod records;
 
 use serde::Deserialize;
 use witvirt_sdk::core::format::{Chunk, Ending, WritePlan};
+use witvirt_sdk::disk::ImageWriter;
 
 use crate::header::{Compression, MAX_L1_BYTES, MAX_NAME};
 use crate::{Error, ErrorKind, FORMAT};
@@ -79,14 +80,14 @@ pub struct Writer {
     finish: Option<Finish>,
 }
 
-impl Writer {
+impl ImageWriter for Writer {
     /// Starts an image of `virtual_size` bytes; `options` is a JSON object: "cluster-size" (bytes, a power of two from 512 to
     /// 2 MiB, default 65536), "compression" ("none", the default, "zlib" or "zstd"). `backing` is a name and a format to
     /// record.
     ///
     /// # Errors
     /// `invalid-input` with what is wrong, `unsupported` for another format.
-    pub fn create(
+    fn create(
         format: &str,
         virtual_size: u64,
         options: &str,
@@ -112,7 +113,7 @@ impl Writer {
     }
 
     /// How to hand data over: by clusters.
-    pub fn plan(&self) -> WritePlan {
+    fn plan(&self) -> WritePlan {
         WritePlan {
             chunk_size: self.target.cluster_size() as u32,
             codec: self.target.compression.map(Compression::codec).unwrap_or_default().to_owned(),
@@ -120,10 +121,7 @@ impl Writer {
     }
 
     /// The file offset for a chunk. Chunks come in ascending order.
-    ///
-    /// # Errors
-    /// `invalid-input` for a chunk that is not as [`Writer::plan`] says, `limit` when there is too much to remember.
-    pub fn allocate(&mut self, chunk: &Chunk) -> Result<u64, Error> {
+    fn allocate(&mut self, chunk: &Chunk) -> Result<u64, Error> {
         if self.finish.is_some() {
             return Err(invalid("the image is finished"));
         }
@@ -159,6 +157,19 @@ impl Writer {
         Ok(host)
     }
 
+    /// The metadata, in pages; see `witvirt:disk/layout.finish`.
+    fn finish(&mut self) -> Result<Ending, Error> {
+        if self.finish.is_none() {
+            self.finish = Some(Finish::new(&self.target, &self.records, self.end)?);
+        }
+        match &mut self.finish {
+            Some(finish) => finish.page(&self.target, &self.records),
+            None => Err(invalid("the image is not finished")),
+        }
+    }
+}
+
+impl Writer {
     fn check_chunk(&self, chunk: &Chunk) -> Result<(), &'static str> {
         let cluster_size = self.target.cluster_size();
         let end = chunk.start.checked_add(chunk.length).filter(|end| *end <= self.target.virtual_size);
@@ -185,20 +196,6 @@ impl Writer {
                 Err("the chunk is encoded and has to be smaller than a cluster")
             }
             _ => Ok(()),
-        }
-    }
-
-    /// The metadata, in pages; see `witvirt:disk/layout.finish`.
-    ///
-    /// # Errors
-    /// `limit` when the refcount table would be larger than QEMU reads; `invalid-input` when called again after the end.
-    pub fn finish(&mut self) -> Result<Ending, Error> {
-        if self.finish.is_none() {
-            self.finish = Some(Finish::new(&self.target, &self.records, self.end)?);
-        }
-        match &mut self.finish {
-            Some(finish) => finish.page(&self.target, &self.records),
-            None => Err(invalid("the image is not finished")),
         }
     }
 }

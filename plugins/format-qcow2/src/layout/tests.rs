@@ -1,4 +1,5 @@
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter};
 
 use super::Writer;
 use crate::image::Image;
@@ -126,7 +127,7 @@ fn never_counts_above_16_bits() {
     for index in 0..clusters {
         writer.allocate(&encoded(index * 65536, if index % 3 == 0 { 2 } else { 1 })).unwrap();
     }
-    let image = Image::open(finished(&mut writer)).unwrap();
+    let mut image = Image::open(finished(&mut writer)).unwrap();
     assert_eq!(image.check().unwrap(), [], "the shared refcounts are right");
 }
 

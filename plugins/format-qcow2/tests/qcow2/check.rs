@@ -4,6 +4,7 @@ use std::os::unix::fs::FileExt;
 
 use serde::Deserialize;
 use witvirt_sdk::core::extent::Finding;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::{Scratch, disk_content, have_qemu};
 

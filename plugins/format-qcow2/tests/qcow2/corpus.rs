@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::{Disk, Scratch, have, have_qemu};
 

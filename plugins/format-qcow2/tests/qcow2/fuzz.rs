@@ -4,6 +4,7 @@
 mod body;
 
 use format_qcow2::image::Image;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::Noise;
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use format_qcow2::image::Image;
 use format_qcow2::probe::probe;
 use format_qcow2::{Error, ErrorKind};
+use witvirt_sdk::disk::ImageReader;
 
 use crate::corpus::table;
 use crate::support::{FileSource, Scratch, have};

@@ -6,9 +6,9 @@ use std::time::Instant;
 use format_qcow2::Error;
 use format_qcow2::image::Image;
 use format_qcow2::layout::Writer;
-use format_qcow2::read::ReadAt;
 use witvirt_sdk::core::extent::Extent;
 use witvirt_sdk::core::format::{Chunk, Write};
+use witvirt_sdk::disk::{ImageReader, ImageWriter, ReadAt};
 
 /// A file of which only the metadata exists; counts reads and bytes.
 struct Metadata {
@@ -19,7 +19,7 @@ struct Metadata {
     bytes: Cell<u64>,
 }
 
-impl ReadAt for &Metadata {
+impl ReadAt for Metadata {
     fn size(&self) -> u64 {
         self.size
     }

@@ -3,6 +3,7 @@
 use format_qcow2::ErrorKind;
 use format_qcow2::image::Image;
 use witvirt_sdk::core::extent::ExtentKind;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::map::assert_same_map;
 use crate::support::{Noise, Scratch, disk_content, have_qemu};
@@ -185,8 +186,8 @@ fn data_files_are_references() {
     let error = image.extents(0, 1 << 20, 10).unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotFound);
     assert!(error.message.contains("\"outside.data\" is not attached"), "{error:?}");
-    assert_eq!(image.attach(1, 10).unwrap_err().kind, ErrorKind::NotFound);
-    image.attach(reference.id, 512).unwrap();
+    assert_eq!(image.attach(1, vec![0; 10]).unwrap_err().kind, ErrorKind::NotFound);
+    image.attach(reference.id, vec![0; 512]).unwrap();
     let error = image.extents(0, 1 << 20, 10).unwrap_err();
     assert!(error.message.contains("past the end of the file"), "a cut data file: {error:?}");
 }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use format_qcow2::image::{BACKING, DATA_FILE, Image};
-use format_qcow2::read::ReadAt;
 use format_qcow2::{Error, ErrorKind};
 use witvirt_sdk::core::extent::{Encoded, Extent, ExtentKind};
+use witvirt_sdk::disk::{ImageReader, ReadAt};
 
 /// Whether QEMU's tools are here; says so when not.
 pub fn have_qemu() -> bool {
@@ -126,7 +126,7 @@ impl Disk {
             match reference.id {
                 DATA_FILE => {
                     let file = File::open(&named).unwrap();
-                    image.attach(DATA_FILE, file.metadata().unwrap().len())?;
+                    image.attach(DATA_FILE, FileSource(file.try_clone().unwrap()))?;
                     data = Some(file);
                 }
                 BACKING if reference.format_hint.as_deref() == Some("raw") => {

@@ -8,6 +8,7 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 use format_qcow2::layout::Writer;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter};
 
 use crate::support::{Noise, Scratch, disk_content, have_qemu};
 

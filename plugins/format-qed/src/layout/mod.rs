@@ -7,6 +7,7 @@ mod runs;
 
 use serde::Deserialize;
 use witvirt_sdk::core::format::{Chunk, Ending, WritePlan};
+use witvirt_sdk::disk::ImageWriter;
 
 use crate::header::{LENGTH, MAX_NAME, SECTOR, Shape, legal_cluster_size, legal_table_size};
 use crate::{Error, ErrorKind, FORMAT};
@@ -58,7 +59,7 @@ pub struct Writer {
     finish: Option<Finish>,
 }
 
-impl Writer {
+impl ImageWriter for Writer {
     /// Starts an image of `virtual_size` bytes, a multiple of 512. `options` is a JSON object:
     /// - "cluster-size": bytes, a power of two from 4096 to 4194304, default 65536;
     /// - "table-size": clusters of a table, 2, 4 (the default; 2 with clusters of 4 MiB), 8 or 16. QEMU does not open
@@ -69,7 +70,7 @@ impl Writer {
     ///
     /// # Errors
     /// `invalid-input` with what is wrong, `unsupported` for another format.
-    pub fn create(
+    fn create(
         format: &str,
         virtual_size: u64,
         options: &str,
@@ -88,15 +89,12 @@ impl Writer {
     }
 
     /// How to hand data over: by clusters.
-    pub fn plan(&self) -> WritePlan {
+    fn plan(&self) -> WritePlan {
         WritePlan { chunk_size: self.target.shape.cluster_size as u32, codec: String::new() }
     }
 
     /// The file offset for a chunk. Chunks come in ascending order.
-    ///
-    /// # Errors
-    /// `invalid-input` for a chunk that is not as [`Writer::plan`] says, `limit` when there is too much to remember.
-    pub fn allocate(&mut self, chunk: &Chunk) -> Result<u64, Error> {
+    fn allocate(&mut self, chunk: &Chunk) -> Result<u64, Error> {
         if self.finish.is_some() {
             return Err(invalid("the image is finished"));
         }
@@ -117,6 +115,14 @@ impl Writer {
         Ok(offset)
     }
 
+    /// The metadata, in pages; see `witvirt:disk/layout.finish`.
+    fn finish(&mut self) -> Result<Ending, Error> {
+        let (target, runs) = (&self.target, &self.runs);
+        self.finish.get_or_insert_with(|| Finish::new(target, runs)).page(target, runs)
+    }
+}
+
+impl Writer {
     fn check_chunk(&self, chunk: &Chunk) -> Result<(), &'static str> {
         let cluster_size = self.target.shape.cluster_size;
         let end = chunk.start.checked_add(chunk.length).filter(|end| *end <= self.target.virtual_size);
@@ -135,15 +141,6 @@ impl Writer {
             return Err("the chunk is encoded; QED images are not");
         }
         Ok(())
-    }
-
-    /// The metadata, in pages; see `witvirt:disk/layout.finish`.
-    ///
-    /// # Errors
-    /// `invalid-input` when called again after the end.
-    pub fn finish(&mut self) -> Result<Ending, Error> {
-        let (target, runs) = (&self.target, &self.runs);
-        self.finish.get_or_insert_with(|| Finish::new(target, runs)).page(target, runs)
     }
 }
 

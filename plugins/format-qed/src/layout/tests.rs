@@ -1,4 +1,5 @@
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter};
 
 use super::Writer;
 use crate::ErrorKind;
@@ -116,7 +117,7 @@ fn large_disks_have_many_small_pages() {
 #[derive(Debug)]
 struct Pieces(std::collections::BTreeMap<u64, Vec<u8>>, u64);
 
-impl crate::read::ReadAt for Pieces {
+impl witvirt_sdk::disk::ReadAt for Pieces {
     fn size(&self) -> u64 {
         self.1
     }

@@ -3,6 +3,7 @@
 use std::os::unix::fs::FileExt;
 
 use format_qed::image::Image;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::{FileSource, Scratch, have_qemu};
 

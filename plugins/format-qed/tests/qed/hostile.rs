@@ -2,6 +2,7 @@
 
 use format_qed::ErrorKind;
 use format_qed::image::Image;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::fuzz::body::image;
 use crate::support::{Scratch, file_content, map};

@@ -7,6 +7,7 @@ use format_qed::layout::Writer;
 use proptest::prelude::*;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter};
 
 use crate::support::map;
 

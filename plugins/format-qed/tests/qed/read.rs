@@ -2,6 +2,7 @@
 
 use format_qed::image::{BACKING, Image};
 use witvirt_sdk::core::extent::Reference;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::{
     FileSource, Scratch, content, data, disk_content, file_content, have, have_qemu, sha256, table,

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use format_qed::image::Image;
-use format_qed::read::ReadAt;
 use format_qed::{Error, ErrorKind};
 use sha2::{Digest, Sha256};
 use witvirt_sdk::core::extent::{Extent, ExtentKind};
+use witvirt_sdk::disk::{ImageReader, ReadAt};
 
 /// The name that QEMU has for the format.
 pub const QEMU_NAME: &str = "qed";

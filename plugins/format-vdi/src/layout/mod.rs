@@ -3,15 +3,14 @@
 //! The file is: header and map from its beginning, data from the next MiB, in the order of [`Writer::allocate`] in a dynamic
 //! image and in the order of the disk in a static one. The header is the last write.
 
-mod blocks;
 mod identity;
 
 use serde::Deserialize;
 use witvirt_sdk::core::format::{Chunk, Ending, Write, WritePlan};
+use witvirt_sdk::disk::{Blocks, ImageWriter};
 
 use crate::header::{HEADER_END, Kind, PRE_HEADER, SECTOR, SIGNATURE, Uuid, VERSION};
 use crate::{Error, ErrorKind, FORMAT};
-use blocks::Blocks;
 use identity::Identity;
 
 /// What QEMU reads, and what VirtualBox makes when it is not told otherwise.
@@ -61,7 +60,7 @@ pub struct Writer {
     finished: bool,
 }
 
-impl Writer {
+impl ImageWriter for Writer {
     /// Starts an image of `virtual_size` bytes, a multiple of 512. `options` is a JSON object:
     /// - "subformat": "dynamic" (the default) or "static", in which every block has its place; where nothing is written,
     ///   the file has a hole;
@@ -71,7 +70,7 @@ impl Writer {
     /// # Errors
     /// `invalid-input` with what is wrong, `unsupported` for another format and for a backing image: differencing images
     /// are not written.
-    pub fn create(
+    fn create(
         format: &str,
         virtual_size: u64,
         options: &str,
@@ -109,15 +108,12 @@ impl Writer {
     }
 
     /// How to hand data over: by blocks.
-    pub fn plan(&self) -> WritePlan {
+    fn plan(&self) -> WritePlan {
         WritePlan { chunk_size: BLOCK_SIZE as u32, codec: String::new() }
     }
 
     /// The file offset for a chunk. Chunks come in ascending order.
-    ///
-    /// # Errors
-    /// `invalid-input` for a chunk that is not as [`Writer::plan`] says.
-    pub fn allocate(&mut self, chunk: &Chunk) -> Result<u64, Error> {
+    fn allocate(&mut self, chunk: &Chunk) -> Result<u64, Error> {
         if self.finished || self.map_at.is_some() {
             return Err(invalid("the image is finished"));
         }
@@ -138,30 +134,8 @@ impl Writer {
         Ok(self.data_offset + place * BLOCK_SIZE)
     }
 
-    fn check_chunk(&self, chunk: &Chunk) -> Result<(), &'static str> {
-        let end = chunk.start.checked_add(chunk.length).filter(|end| *end <= self.virtual_size);
-        let Some(end) = end else { return Err("the chunk lies past the end of the disk") };
-        if chunk.start < self.next_guest {
-            return Err("the chunks do not come in ascending order");
-        }
-        if !chunk.start.is_multiple_of(BLOCK_SIZE) {
-            return Err("the chunk does not start at a block");
-        }
-        let whole = chunk.length == BLOCK_SIZE;
-        if !whole && (end != self.virtual_size || chunk.length == 0 || chunk.length > BLOCK_SIZE) {
-            return Err("the chunk is not a whole block, nor the end of the disk");
-        }
-        if chunk.encoded || chunk.stored != chunk.length {
-            return Err("the chunk is encoded; VDI images are not");
-        }
-        Ok(())
-    }
-
     /// The map in pages, and the header at the end; see `witvirt:disk/layout.finish`.
-    ///
-    /// # Errors
-    /// `invalid-input` when called again after the end.
-    pub fn finish(&mut self) -> Result<Ending, Error> {
+    fn finish(&mut self) -> Result<Ending, Error> {
         if self.finished {
             return Err(invalid("the image is finished"));
         }
@@ -184,6 +158,27 @@ impl Writer {
         }
         let size = self.data_offset + self.allocated() * BLOCK_SIZE;
         Ok(Ending { writes, size, next: !self.finished })
+    }
+}
+
+impl Writer {
+    fn check_chunk(&self, chunk: &Chunk) -> Result<(), &'static str> {
+        let end = chunk.start.checked_add(chunk.length).filter(|end| *end <= self.virtual_size);
+        let Some(end) = end else { return Err("the chunk lies past the end of the disk") };
+        if chunk.start < self.next_guest {
+            return Err("the chunks do not come in ascending order");
+        }
+        if !chunk.start.is_multiple_of(BLOCK_SIZE) {
+            return Err("the chunk does not start at a block");
+        }
+        let whole = chunk.length == BLOCK_SIZE;
+        if !whole && (end != self.virtual_size || chunk.length == 0 || chunk.length > BLOCK_SIZE) {
+            return Err("the chunk is not a whole block, nor the end of the disk");
+        }
+        if chunk.encoded || chunk.stored != chunk.length {
+            return Err("the chunk is encoded; VDI images are not");
+        }
+        Ok(())
     }
 
     fn allocated(&self) -> u64 {

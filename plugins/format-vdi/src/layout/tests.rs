@@ -1,4 +1,5 @@
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter};
 
 use super::Writer;
 use crate::ErrorKind;

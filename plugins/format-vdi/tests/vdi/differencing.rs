@@ -2,6 +2,7 @@
 
 use format_vdi::image::{Image, PARENT};
 use witvirt_sdk::core::extent::{ExtentKind, Reference};
+use witvirt_sdk::disk::ImageReader;
 
 use crate::fuzz::body::image;
 use crate::support::{content, map};

@@ -4,6 +4,7 @@
 pub mod body;
 
 use format_vdi::image::Image;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::Noise;
 

@@ -2,6 +2,7 @@
 
 use format_vdi::ErrorKind;
 use format_vdi::image::Image;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::fuzz::body::image;
 use crate::support::{Scratch, file_content, map};
@@ -81,7 +82,7 @@ fn what_is_odd_is_found_by_the_check() {
     let mut few = patched(1, &[word(384, 40), word(388, 20)]);
     few.resize(few.len() + 100 * 512, 0);
     few[516..520].copy_from_slice(&60u32.to_le_bytes());
-    let image = Image::open(few).unwrap();
+    let mut image = Image::open(few).unwrap();
     let codes: Vec<String> = image.check().unwrap().into_iter().map(|finding| finding.code).collect();
     assert_eq!(codes, ["block-number"]);
 }

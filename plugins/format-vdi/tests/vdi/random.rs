@@ -7,6 +7,7 @@ use format_vdi::layout::Writer;
 use proptest::prelude::*;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter};
 
 use crate::support::map;
 
@@ -16,7 +17,7 @@ const MIB: u64 = 1 << 20;
 #[derive(Debug)]
 struct Sparse(Vec<u8>, u64);
 
-impl format_vdi::read::ReadAt for Sparse {
+impl witvirt_sdk::disk::ReadAt for Sparse {
     fn size(&self) -> u64 {
         self.1
     }

@@ -2,6 +2,7 @@
 
 use format_vdi::image::Image;
 use witvirt_sdk::core::extent::ExtentKind;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::{
     FileSource, Scratch, content, data, disk_content, file_content, have, have_qemu, map, sha256, table,

@@ -7,6 +7,7 @@ use std::path::Path;
 use format_vdi::image::Image;
 use format_vdi::layout::Writer;
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter};
 
 use crate::support::{FileSource, Scratch, content, disk_content, have_qemu};
 

@@ -4,11 +4,11 @@
 //! order of the disk. Blocks that nothing is written to are in the state "zero" and take no place. The signature is the last
 //! write.
 
-mod blocks;
 mod records;
 
 use serde::Deserialize;
 use witvirt_sdk::core::format::{Chunk, Ending, Write, WritePlan};
+use witvirt_sdk::disk::{Blocks, ImageWriter};
 
 use crate::bat::Shape;
 use crate::guid::{Digest, Guid};
@@ -16,7 +16,6 @@ use crate::header;
 use crate::metadata::MAX_SIZE;
 use crate::region::{self, Range};
 use crate::{Error, ErrorKind, FORMAT, MIB};
-use blocks::Blocks;
 
 const SECTOR: u64 = 512;
 /// Unit of what is written: parts of a block that are zeros stay holes of the file.
@@ -57,7 +56,7 @@ pub struct Writer {
     done: bool,
 }
 
-impl Writer {
+impl ImageWriter for Writer {
     /// Starts an image of `virtual_size` bytes, a multiple of 512 up to 64 TiB. `options` is a JSON object:
     /// - "block-size": bytes, a power of two from 1 to 256 MiB. Without it, 1 MiB, or more for disks above 256 GiB;
     /// - "id": the GUID that differencing images over this one will know it by. Without it, it is made of the size and of
@@ -66,7 +65,7 @@ impl Writer {
     /// # Errors
     /// `invalid-input` with what is wrong, `unsupported` for another format and for a backing image: differencing images
     /// are not written.
-    pub fn create(
+    fn create(
         format: &str,
         virtual_size: u64,
         options: &str,
@@ -109,15 +108,12 @@ impl Writer {
     }
 
     /// How to hand data over: in whole MiB.
-    pub fn plan(&self) -> WritePlan {
+    fn plan(&self) -> WritePlan {
         WritePlan { chunk_size: CHUNK as u32, codec: String::new() }
     }
 
     /// The file offset for a chunk. Chunks come in ascending order.
-    ///
-    /// # Errors
-    /// `invalid-input` for a chunk that is not as [`Writer::plan`] says.
-    pub fn allocate(&mut self, chunk: &Chunk) -> Result<u64, Error> {
+    fn allocate(&mut self, chunk: &Chunk) -> Result<u64, Error> {
         if self.next_entry.is_some() {
             return Err(invalid("the image is finished"));
         }
@@ -137,6 +133,24 @@ impl Writer {
         Ok(self.block_offset(self.used.count() - 1) + chunk.start % self.shape.block_size)
     }
 
+    /// The metadata, in pages; see `witvirt:disk/layout.finish`.
+    fn finish(&mut self) -> Result<Ending, Error> {
+        if self.done {
+            return Err(invalid("the image is finished"));
+        }
+        let from = self.next_entry.unwrap_or_default();
+        let until = self.shape.entries().min(from + PAGE / 8);
+        let mut writes = vec![Write { offset: BAT_OFFSET + from * 8, bytes: self.table(from, until) }];
+        self.next_entry = Some(until);
+        self.done = until == self.shape.entries();
+        if self.done {
+            writes.extend(self.front());
+        }
+        Ok(Ending { writes, size: self.block_offset(self.used.count()), next: !self.done })
+    }
+}
+
+impl Writer {
     fn check_chunk(&self, chunk: &Chunk) -> Result<(), &'static str> {
         let end = chunk.start.checked_add(chunk.length).filter(|end| *end <= self.virtual_size);
         let Some(end) = end else { return Err("the chunk lies past the end of the disk") };
@@ -154,25 +168,6 @@ impl Writer {
             return Err("the chunk has to be stored as it is");
         }
         Ok(())
-    }
-
-    /// The metadata, in pages; see `witvirt:disk/layout.finish`.
-    ///
-    /// # Errors
-    /// `invalid-input` when called again after the end.
-    pub fn finish(&mut self) -> Result<Ending, Error> {
-        if self.done {
-            return Err(invalid("the image is finished"));
-        }
-        let from = self.next_entry.unwrap_or_default();
-        let until = self.shape.entries().min(from + PAGE / 8);
-        let mut writes = vec![Write { offset: BAT_OFFSET + from * 8, bytes: self.table(from, until) }];
-        self.next_entry = Some(until);
-        self.done = until == self.shape.entries();
-        if self.done {
-            writes.extend(self.front());
-        }
-        Ok(Ending { writes, size: self.block_offset(self.used.count()), next: !self.done })
     }
 
     /// A part of the table. Entries of sector bitmaps, one behind each group of payload blocks, are zero.

@@ -1,4 +1,5 @@
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::ImageWriter;
 
 use super::{Writer, usual_block};
 use crate::ErrorKind;

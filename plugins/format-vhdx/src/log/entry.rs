@@ -1,10 +1,11 @@
 //! One entry of the log.
 
+use witvirt_sdk::disk::{ReadAt, hex, le32, le64};
+
 use super::patches::{Patch, Patches};
 use super::{PAGE, Ring};
 use crate::crc32c::Crc32c;
 use crate::guid::Guid;
-use crate::read::{ReadAt, hex, le32, le64};
 use crate::{Error, corrupt};
 
 const SIGNATURE: &[u8; 4] = b"loge";

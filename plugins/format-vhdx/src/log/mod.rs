@@ -4,9 +4,10 @@ mod entry;
 mod patches;
 mod sequence;
 
+use witvirt_sdk::disk::{MAX_READ, ReadAt, hex, read_exact};
+
 use crate::guid::Guid;
 use crate::header::Header;
-use crate::read::{MAX_READ, ReadAt, hex, read_exact};
 use crate::{Error, ErrorKind, corrupt};
 
 pub(crate) use patches::Piece;

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use witvirt_sdk::disk::ReadAt;
+
 use super::entry::{self, Entry};
 use super::{PAGE, Ring};
 use crate::Error;
-use crate::read::ReadAt;
 
 /// What may be read for checksums besides four times the log: stale entries may overlap, but not without end.
 const SLACK: u64 = 64 << 20;

@@ -1,8 +1,9 @@
+use witvirt_sdk::disk::{ReadAt, read_exact};
+
 use super::{Piece, Replayed};
 use crate::crc32c::of_structure;
 use crate::guid::Guid;
 use crate::header::Header;
-use crate::read::{ReadAt, read_exact};
 use crate::{Error, ErrorKind};
 
 const MIB: u64 = 1 << 20;

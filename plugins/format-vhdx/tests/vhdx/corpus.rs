@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::{Scratch, data, have_qemu, sha256};
 

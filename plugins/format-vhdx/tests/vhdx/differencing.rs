@@ -4,6 +4,7 @@ use format_vhdx::guid::Guid;
 use format_vhdx::image::Image;
 use format_vhdx::{Error, ErrorKind};
 use witvirt_sdk::core::extent::{Extent, ExtentKind};
+use witvirt_sdk::disk::ImageReader;
 
 use crate::build::{BITMAPS, MIB, Made};
 use crate::support::{Noise, Scratch, disk_content, map, write_image};

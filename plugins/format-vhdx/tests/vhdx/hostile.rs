@@ -6,6 +6,7 @@ use std::time::Instant;
 use format_vhdx::image::Image;
 use format_vhdx::probe::probe;
 use format_vhdx::{Error, ErrorKind};
+use witvirt_sdk::disk::ImageReader;
 
 use crate::build::{BAT, LOG, METADATA, MIB, Made, put, seal};
 use crate::corpus::table;

@@ -6,8 +6,8 @@ use std::time::Instant;
 use format_vhdx::Error;
 use format_vhdx::image::Image;
 use format_vhdx::layout::Writer;
-use format_vhdx::read::ReadAt;
 use witvirt_sdk::core::format::{Chunk, Write};
+use witvirt_sdk::disk::{ImageReader, ImageWriter, ReadAt};
 
 /// A file of which only the metadata exists; counts reads and bytes.
 struct Metadata {
@@ -18,7 +18,7 @@ struct Metadata {
     largest: Cell<u32>,
 }
 
-impl ReadAt for &Metadata {
+impl ReadAt for Metadata {
     fn size(&self) -> u64 {
         self.size
     }

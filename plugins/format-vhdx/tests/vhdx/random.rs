@@ -6,10 +6,10 @@ use format_vhdx::Error;
 use format_vhdx::guid::Guid;
 use format_vhdx::image::Image;
 use format_vhdx::layout::Writer;
-use format_vhdx::read::ReadAt;
 use proptest::prelude::*;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter, ReadAt};
 
 use crate::build::{LOG, MIB, log_entry, seal};
 use crate::differencing::child;

@@ -3,6 +3,7 @@
 use format_vhdx::guid::Guid;
 use format_vhdx::image::Image;
 use witvirt_sdk::core::extent::{Extent, ExtentKind};
+use witvirt_sdk::disk::ImageReader;
 
 use crate::build::{LOG, MIB, Made, log_entry};
 use crate::support::{Scratch, disk_content, have_qemu, map};

@@ -112,7 +112,7 @@ impl ExtentLine {
         if !kind.is_flat() && offset != 0 {
             return Err(corrupt(format!("an extent of type {} cannot begin inside its file", kind.name())));
         }
-        let ends = offset.checked_add(sectors).and_then(crate::read::bytes_of).is_some();
+        let ends = offset.checked_add(sectors).and_then(crate::sector::bytes_of).is_some();
         let extent = Self { access, sectors, kind, name: name.to_owned(), offset };
         if ends { Ok(Some(extent)) } else { Err(corrupt("an extent ends after 2^63 bytes")) }
     }

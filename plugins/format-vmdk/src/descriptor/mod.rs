@@ -215,7 +215,7 @@ fn check_extents(create_type: CreateType, name: &str, extents: &[ExtentLine]) ->
         }
         sectors = sectors
             .checked_add(extent.sectors)
-            .filter(|sum| crate::read::bytes_of(*sum).is_some())
+            .filter(|sum| crate::sector::bytes_of(*sum).is_some())
             .ok_or_else(|| corrupt("the extents of the descriptor add up to more than 2^63 bytes"))?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use witvirt_sdk::core::format::{Ending, Write};
 
 use super::records::{Cursor, Records};
 use super::{End, GRAIN, MAX_SECTOR, Subformat, TABLE, TABLE_ENTRIES, Target, invalid, text};
-use crate::read::SECTOR;
+use crate::sector::SECTOR;
 use crate::sparse::grain::GRAIN_MARKER;
 use crate::sparse::stream::{DIRECTORY, END, FOOTER, TABLE as TABLE_MARKER};
 use crate::{Error, ErrorKind};

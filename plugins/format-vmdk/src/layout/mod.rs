@@ -13,8 +13,9 @@ mod text;
 
 use serde::Deserialize;
 use witvirt_sdk::core::format::{Chunk, Ending, WritePlan};
+use witvirt_sdk::disk::ImageWriter;
 
-use crate::read::SECTOR;
+use crate::sector::SECTOR;
 use crate::sparse::grain::{GRAIN_MARKER, longest};
 use crate::{Error, ErrorKind, FORMAT, codec};
 use finish::Finish;
@@ -158,13 +159,13 @@ pub struct Writer {
     finish: Option<Finish>,
 }
 
-impl Writer {
+impl ImageWriter for Writer {
     /// Starts an image of `virtual_size` bytes; `options` is a JSON object: "subformat" ("monolithicSparse", the default, or
     /// "streamOptimized"), "adapter-type" ("ide", the default, "buslogic" or "lsilogic"), "hardware-version" (default 4).
     ///
     /// # Errors
     /// `invalid-input` with what is wrong, `unsupported` for another format and for a backing image.
-    pub fn create(
+    fn create(
         format: &str,
         virtual_size: u64,
         options: &str,
@@ -196,7 +197,7 @@ impl Writer {
     }
 
     /// How to hand data over: by grains.
-    pub fn plan(&self) -> WritePlan {
+    fn plan(&self) -> WritePlan {
         let codec = match self.target.subformat {
             Subformat::MonolithicSparse => "",
             Subformat::StreamOptimized => codec::ZLIB_ALWAYS,
@@ -205,11 +206,7 @@ impl Writer {
     }
 
     /// The file offset for a chunk. Chunks come in ascending order.
-    ///
-    /// # Errors
-    /// `invalid-input` for a chunk that is not as [`Writer::plan`] says, `limit` when there is too much to remember or the
-    /// file would be larger than 2 TiB.
-    pub fn allocate(&mut self, chunk: &Chunk) -> Result<u64, Error> {
+    fn allocate(&mut self, chunk: &Chunk) -> Result<u64, Error> {
         if self.finish.is_some() {
             return Err(invalid("the image is finished"));
         }
@@ -231,6 +228,14 @@ impl Writer {
         Ok(offset)
     }
 
+    /// The metadata, in pages; see `witvirt:disk/layout.finish`.
+    fn finish(&mut self) -> Result<Ending, Error> {
+        let finish = self.finish.get_or_insert_with(|| Finish::new(&self.target));
+        finish.page(&self.target, &self.records)
+    }
+}
+
+impl Writer {
     fn check_chunk(&self, chunk: &Chunk) -> Result<(), &'static str> {
         let end = chunk.start.checked_add(chunk.length).filter(|end| *end <= self.target.virtual_size);
         let Some(end) = end else { return Err("the chunk lies past the end of the disk") };
@@ -257,15 +262,6 @@ impl Writer {
             }
             _ => Ok(()),
         }
-    }
-
-    /// The metadata, in pages; see `witvirt:disk/layout.finish`.
-    ///
-    /// # Errors
-    /// `invalid-input` when called again after the end, `limit` when the file would be larger than 2 TiB.
-    pub fn finish(&mut self) -> Result<Ending, Error> {
-        let finish = self.finish.get_or_insert_with(|| Finish::new(&self.target));
-        finish.page(&self.target, &self.records)
     }
 }
 

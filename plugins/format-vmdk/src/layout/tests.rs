@@ -1,4 +1,5 @@
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::ImageWriter;
 
 use super::Writer;
 use crate::ErrorKind;

@@ -1,7 +1,7 @@
 //! Headers, markers and the descriptor of a new image.
 
 use super::{AdapterType, DESCRIPTOR, DESCRIPTOR_SIZE, GRAIN, Subformat, TABLE_ENTRIES, Target};
-use crate::read::SECTOR;
+use crate::sector::SECTOR;
 use crate::sparse::hosted::{
     COMPRESSED, DIRECTORY_AT_END, MAGIC, MARKERS, NEWLINE_TEST, NEWLINES, REDUNDANT,
 };

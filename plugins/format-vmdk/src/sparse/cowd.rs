@@ -3,7 +3,9 @@
 //! Little-endian words: magic "COWD", version 1, flags, capacity, sectors of a grain, sector and entries of the grain
 //! directory, next free sector. Grain tables have 4,096 entries. Source: libyal's description, QEMU's driver.
 
-use crate::read::{ReadAt, SECTOR, le32, read_exact};
+use witvirt_sdk::disk::{ReadAt, le32, read_exact};
+
+use crate::sector::SECTOR;
 use crate::{Error, ErrorKind};
 
 use super::grain::Compression;

@@ -1,9 +1,10 @@
 //! A grain: as it is, or compressed, with or without a marker in front.
 
 use witvirt_sdk::core::extent::Encoded;
+use witvirt_sdk::disk::{ReadAt, hex, le32, le64, read_exact};
 
-use crate::map::Runs;
-use crate::read::{ReadAt, SECTOR, hex, le32, le64, read_exact};
+use crate::map::PageRuns;
+use crate::sector::SECTOR;
 use crate::{Error, ErrorKind, codec};
 
 /// Bytes of a grain's marker: the first sector of the disk that it holds (8 bytes) and the length of the stream (4).
@@ -45,7 +46,7 @@ impl Compression {
         grain: &Grain,
         skip: u64,
         length: u64,
-        runs: &mut Runs,
+        runs: &mut PageRuns,
     ) -> Result<bool, Error> {
         let (offset, stored) = match self {
             Self::None => return Ok(runs.push_data(length, grain.source, grain.offset + skip)),

@@ -4,7 +4,9 @@
 //! sectors), entries of a grain table (4), offsets of the redundant and of the primary grain directory, length of all
 //! metadata (8 each, in sectors), unclean shutdown (1), four bytes that a transfer as text would change, compression (2).
 
-use crate::read::{bytes_of, le16, le32, le64};
+use witvirt_sdk::disk::{le16, le32, le64};
+
+use crate::sector::bytes_of;
 use crate::{Error, ErrorKind};
 
 use super::tables::Area;

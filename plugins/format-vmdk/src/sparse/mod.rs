@@ -7,9 +7,11 @@ pub(crate) mod se;
 pub(crate) mod stream;
 pub(crate) mod tables;
 
+use witvirt_sdk::disk::{ReadAt, read_exact};
+
 use crate::descriptor::ExtentType;
-use crate::map::Runs;
-use crate::read::{ReadAt, SECTOR, bytes_of, read_exact};
+use crate::map::PageRuns;
+use crate::sector::{SECTOR, bytes_of};
 use crate::{Error, ErrorKind};
 
 use self::grain::Compression;
@@ -129,7 +131,7 @@ impl Sparse {
         id: u32,
         at: u64,
         end: u64,
-        runs: &mut Runs,
+        runs: &mut PageRuns,
         seen: &mut u64,
     ) -> Result<bool, Error> {
         let end = end.min(self.capacity);

@@ -4,7 +4,9 @@
 //! directory, the grain tables and the grains, which entries name by number. Undocumented; the facts are those that QEMU's
 //! driver goes by, and as there everything else is refused.
 
-use crate::read::{ReadAt, SECTOR, bytes_of, le64, read_exact};
+use witvirt_sdk::disk::{ReadAt, le64, read_exact};
+
+use crate::sector::{SECTOR, bytes_of};
 use crate::{Error, ErrorKind};
 
 use super::grain::Compression;

@@ -3,8 +3,10 @@
 //! A stream is a sequence of markers, each at a sector. One with a length is a grain; the others (value, 0, type) announce
 //! `value` sectors of metadata: 1 a grain table, 2 the grain directory, 3 the footer; 0 ends the stream.
 
-use crate::map::Runs;
-use crate::read::{ReadAt, SECTOR, bytes_of, hex, le32, le64, read_exact};
+use witvirt_sdk::disk::{ReadAt, hex, le32, le64, read_exact};
+
+use crate::map::PageRuns;
+use crate::sector::{SECTOR, bytes_of};
 use crate::{Error, ErrorKind};
 
 use super::grain::{Compression, GRAIN_MARKER, Grain, longest};
@@ -207,7 +209,7 @@ impl Index {
         id: u32,
         at: u64,
         end: u64,
-        runs: &mut Runs,
+        runs: &mut PageRuns,
     ) -> Result<bool, Error> {
         let mut at = at;
         let first = at / self.grain;

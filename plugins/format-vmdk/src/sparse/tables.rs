@@ -1,8 +1,9 @@
 //! Grain directories and grain tables: two levels of offsets, in all three kinds of sparse extents.
 
-use crate::map::Runs;
-use crate::read::{ReadAt, SECTOR, bytes_of, hex, le32, le64};
-use crate::window::Window;
+use witvirt_sdk::disk::{ReadAt, Window, hex, le32, le64};
+
+use crate::map::PageRuns;
+use crate::sector::{SECTOR, bytes_of};
 use crate::{Error, ErrorKind};
 
 use super::grain::{Compression, Grain};
@@ -223,7 +224,7 @@ impl Tables {
         id: u32,
         at: u64,
         end: u64,
-        runs: &mut Runs,
+        runs: &mut PageRuns,
         seen: &mut u64,
     ) -> Result<bool, Error> {
         let mut at = at;
@@ -256,7 +257,7 @@ impl Tables {
         id: u32,
         (index, offset): (u64, u64),
         range: std::ops::Range<u64>,
-        runs: &mut Runs,
+        runs: &mut PageRuns,
     ) -> Result<bool, Error> {
         let length = self.table_bytes(index) as usize;
         // Taken out so that the other fields can be used beside it.
@@ -274,7 +275,7 @@ impl Tables {
         index: u64,
         table: &[u8],
         range: std::ops::Range<u64>,
-        runs: &mut Runs,
+        runs: &mut PageRuns,
     ) -> Result<bool, Error> {
         // Most tables of a large disk; zeros are compared faster than entries are read.
         if table.iter().all(|byte| *byte == 0) {

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::{Disk, Scratch, have, have_qemu};
 

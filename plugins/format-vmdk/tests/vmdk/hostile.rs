@@ -8,6 +8,7 @@ use format_vmdk::layout::Writer;
 use format_vmdk::probe::probe;
 use format_vmdk::{Error, ErrorKind};
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter};
 
 use crate::corpus::table;
 use crate::craft::{descriptor, put};

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use format_vmdk::Error;
 use format_vmdk::image::Image;
 use format_vmdk::layout::Writer;
-use format_vmdk::read::ReadAt;
 use witvirt_sdk::core::format::{Chunk, Write};
+use witvirt_sdk::disk::{ImageReader, ImageWriter, ReadAt};
 
 /// A file of which only the metadata exists; counts reads and bytes.
 struct Metadata {
@@ -18,7 +18,7 @@ struct Metadata {
     bytes: Cell<u64>,
 }
 
-impl ReadAt for &Metadata {
+impl ReadAt for Metadata {
     fn size(&self) -> u64 {
         self.size
     }

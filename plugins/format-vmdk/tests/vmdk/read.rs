@@ -1,5 +1,7 @@
 //! Images that qemu-img writes, compared with what qemu-img reads from them.
 
+use witvirt_sdk::disk::ImageReader;
+
 use crate::support::{Scratch, disk_content, have_qemu, joined};
 
 const SIZE: usize = (9 << 20) + 3 * 512;

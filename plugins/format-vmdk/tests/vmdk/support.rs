@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use format_vmdk::image::{Image, PARENT};
-use format_vmdk::read::ReadAt;
 use format_vmdk::{Error, ErrorKind};
 use witvirt_sdk::core::extent::{Encoded, Extent, ExtentKind};
+use witvirt_sdk::disk::{ImageReader, ReadAt};
 
 /// Whether QEMU's tools are here; says so when not.
 pub fn have_qemu() -> bool {

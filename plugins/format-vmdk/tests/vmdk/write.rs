@@ -9,6 +9,7 @@ use format_vmdk::image::Image;
 use format_vmdk::layout::Writer;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter};
 
 use crate::support::{Scratch, disk_content, have_qemu, map};
 

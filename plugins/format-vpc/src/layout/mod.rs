@@ -7,18 +7,17 @@
 //! The creator is "qem2": every reader that tells creators apart goes by the size for it, to the byte. The geometry is that
 //! of the disk where one comes to its size, else the largest, which means that it says nothing.
 
-mod blocks;
 mod records;
 
 use serde::Deserialize;
 use witvirt_sdk::core::format::{Chunk, Ending, Write, WritePlan};
+use witvirt_sdk::disk::{Blocks, ImageWriter};
 
 use crate::footer::{self, Kind, MAX_SIZE};
 use crate::geometry::{Geometry, SECTOR};
 use crate::header::{self, UNUSED};
 use crate::identity::{Digest, Identity};
 use crate::{ALIAS, Error, ErrorKind, FORMAT};
-use blocks::Blocks;
 
 /// Data of a block, as every known writer makes them.
 const BLOCK_SIZE: u64 = 2 << 20;
@@ -82,7 +81,7 @@ pub struct Writer {
     stage: Option<Stage>,
 }
 
-impl Writer {
+impl ImageWriter for Writer {
     /// Starts an image of `virtual_size` bytes, a multiple of 512 up to 2040 GiB. `options` is a JSON object:
     /// - "subformat": "dynamic" (the default) or "fixed", the disk and a footer; Azure takes only these, of whole MiB;
     /// - "force-size": true (the default) for a disk of exactly that size; with false it is rounded up to a geometry, for
@@ -93,7 +92,7 @@ impl Writer {
     /// # Errors
     /// `invalid-input` with what is wrong, `unsupported` for another format and for a backing image: differencing images
     /// are not written.
-    pub fn create(
+    fn create(
         format: &str,
         virtual_size: u64,
         options: &str,
@@ -131,15 +130,12 @@ impl Writer {
     }
 
     /// How to hand data over: by blocks.
-    pub fn plan(&self) -> WritePlan {
+    fn plan(&self) -> WritePlan {
         WritePlan { chunk_size: BLOCK_SIZE as u32, codec: String::new() }
     }
 
     /// The file offset for a chunk. Chunks come in ascending order.
-    ///
-    /// # Errors
-    /// `invalid-input` for a chunk that is not as [`Writer::plan`] says.
-    pub fn allocate(&mut self, chunk: &Chunk) -> Result<u64, Error> {
+    fn allocate(&mut self, chunk: &Chunk) -> Result<u64, Error> {
         if self.stage.is_some() {
             return Err(invalid("the image is finished"));
         }
@@ -159,30 +155,8 @@ impl Writer {
         Ok(offset + BITMAP)
     }
 
-    fn check_chunk(&self, chunk: &Chunk) -> Result<(), &'static str> {
-        let end = chunk.start.checked_add(chunk.length).filter(|end| *end <= self.asked_size);
-        let Some(end) = end else { return Err("the chunk lies past the end of the disk") };
-        if chunk.start < self.next_guest {
-            return Err("the chunks do not come in ascending order");
-        }
-        if !chunk.start.is_multiple_of(BLOCK_SIZE) {
-            return Err("the chunk does not start at a block");
-        }
-        let whole = chunk.length == BLOCK_SIZE;
-        if !whole && (end != self.asked_size || chunk.length == 0 || chunk.length > BLOCK_SIZE) {
-            return Err("the chunk is not a whole block, nor the end of the disk");
-        }
-        if chunk.encoded || chunk.stored != chunk.length {
-            return Err("the chunk has to be stored as it is");
-        }
-        Ok(())
-    }
-
     /// The metadata, in pages; see `witvirt:disk/layout.finish`.
-    ///
-    /// # Errors
-    /// `invalid-input` when called again after the end.
-    pub fn finish(&mut self) -> Result<Ending, Error> {
+    fn finish(&mut self) -> Result<Ending, Error> {
         let stage = match (self.stage, self.kind) {
             (Some(Stage::Done), _) => return Err(invalid("the image is finished")),
             (Some(stage), _) => stage,
@@ -202,6 +176,27 @@ impl Writer {
             Stage::Done => Vec::new(),
         };
         Ok(Ending { writes, size: self.file_size(), next: true })
+    }
+}
+
+impl Writer {
+    fn check_chunk(&self, chunk: &Chunk) -> Result<(), &'static str> {
+        let end = chunk.start.checked_add(chunk.length).filter(|end| *end <= self.asked_size);
+        let Some(end) = end else { return Err("the chunk lies past the end of the disk") };
+        if chunk.start < self.next_guest {
+            return Err("the chunks do not come in ascending order");
+        }
+        if !chunk.start.is_multiple_of(BLOCK_SIZE) {
+            return Err("the chunk does not start at a block");
+        }
+        let whole = chunk.length == BLOCK_SIZE;
+        if !whole && (end != self.asked_size || chunk.length == 0 || chunk.length > BLOCK_SIZE) {
+            return Err("the chunk is not a whole block, nor the end of the disk");
+        }
+        if chunk.encoded || chunk.stored != chunk.length {
+            return Err("the chunk has to be stored as it is");
+        }
+        Ok(())
     }
 
     /// Bitmaps of blocks that are whole: all of them are.

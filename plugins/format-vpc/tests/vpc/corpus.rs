@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::{Scratch, data};
 

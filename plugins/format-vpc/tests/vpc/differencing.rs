@@ -5,6 +5,7 @@ use format_vpc::footer::checksum;
 use format_vpc::image::Image;
 use format_vpc::{Error, ErrorKind};
 use witvirt_sdk::core::extent::{Extent, ExtentKind};
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::{Noise, Scratch, disk_content, map, write_image};
 

@@ -2,6 +2,7 @@
 
 use format_vpc::image::Image;
 use format_vpc::{Error, ErrorKind};
+use witvirt_sdk::disk::ImageReader;
 
 use crate::differencing::seal;
 use crate::support::{Scratch, disk_content, write_image};

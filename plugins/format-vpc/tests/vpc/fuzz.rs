@@ -4,6 +4,7 @@
 mod body;
 
 use format_vpc::image::Image;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::Noise;
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use format_vpc::image::Image;
 use format_vpc::probe::probe;
 use format_vpc::{Error, ErrorKind};
+use witvirt_sdk::disk::ImageReader;
 
 use crate::corpus::table;
 use crate::differencing::{Child, seal};

@@ -5,8 +5,8 @@ use std::cell::Cell;
 use format_vpc::Error;
 use format_vpc::image::Image;
 use format_vpc::layout::Writer;
-use format_vpc::read::ReadAt;
 use witvirt_sdk::core::format::{Chunk, Write};
+use witvirt_sdk::disk::{ImageReader, ImageWriter, ReadAt};
 
 /// A file of which only the metadata exists; counts reads and bytes.
 struct Metadata {
@@ -17,7 +17,7 @@ struct Metadata {
     bytes: Cell<u64>,
 }
 
-impl ReadAt for &Metadata {
+impl ReadAt for Metadata {
     fn size(&self) -> u64 {
         self.size
     }

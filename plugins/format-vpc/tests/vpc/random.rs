@@ -7,6 +7,7 @@ use format_vpc::layout::Writer;
 use proptest::prelude::*;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter};
 
 use crate::differencing::{Child, seal};
 use crate::support::map;
@@ -37,7 +38,7 @@ fn lay_out(size: u64, blocks: &std::collections::BTreeSet<u64>, options: &str) -
 /// A file with holes.
 struct Sparse(Vec<(u64, Vec<u8>)>, u64);
 
-impl format_vpc::read::ReadAt for Sparse {
+impl witvirt_sdk::disk::ReadAt for Sparse {
     fn size(&self) -> u64 {
         self.1
     }

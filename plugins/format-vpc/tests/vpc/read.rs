@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use witvirt_sdk::core::extent::ExtentKind;
+use witvirt_sdk::disk::ImageReader;
 
 use crate::support::{Scratch, disk_content, have_qemu, hex};
 

@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 
 use format_vpc::image::Image;
 use format_vpc::layout::Writer;
-use format_vpc::read::ReadAt;
 use format_vpc::{Error, ErrorKind};
 use sha2::{Digest, Sha256};
 use witvirt_sdk::core::extent::{Extent, ExtentKind};
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter, ReadAt};
 
 /// Whether QEMU's tools are here; says so when not.
 pub fn have_qemu() -> bool {

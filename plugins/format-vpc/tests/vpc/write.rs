@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use format_vpc::layout::Writer;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
+use witvirt_sdk::disk::{ImageReader, ImageWriter};
 
 use crate::support::{Scratch, disk_content, finish, have_qemu, write_image};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use witvirt_core::Digest;
-use witvirt_core::artifact::Manifest;
+use witvirt_core::artifact::{Manifest, Stored};
 
 use crate::{Error, ErrorKind};
 
@@ -95,6 +95,38 @@ impl OciManifest {
         self.annotation(name).map(|text| number(name, text)).transpose()
     }
 
+    /// Whether it is an image that containers are made of, and no artifact of another kind.
+    pub fn is_container_image(&self) -> bool {
+        let known = [media_type::OCI_CONFIG, media_type::DOCKER_CONFIG];
+        self.config.as_ref().is_some_and(|config| known.contains(&config.media_type.as_str()))
+    }
+
+    /// The layer of a media type of which there may be one.
+    ///
+    /// # Errors
+    /// `corrupt` when there are several.
+    pub fn at_most_one(&self, media_type: &str) -> Result<Option<&OciDescriptor>, Error> {
+        let mut layers = self.layers.iter().filter(|layer| layer.media_type == media_type);
+        let first = layers.next();
+        match layers.next() {
+            Some(second) => {
+                let message = format!("the artifact has several layers of {media_type}");
+                Err(Error::new(ErrorKind::Corrupt, message).with("blob", second.digest))
+            }
+            None => Ok(first),
+        }
+    }
+
+    /// The layer of a media type of which there has to be one.
+    ///
+    /// # Errors
+    /// `corrupt` when there is none, or when there are several.
+    pub fn exactly_one(&self, media_type: &str) -> Result<&OciDescriptor, Error> {
+        self.at_most_one(media_type)?.ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, format!("the artifact has no layer of {media_type}"))
+        })
+    }
+
     /// The layers of one media type, in order.
     pub fn of_type<'a>(&'a self, media_type: &'a str) -> impl Iterator<Item = &'a OciDescriptor> {
         self.layers.iter().filter(move |layer| layer.media_type == media_type)
@@ -120,6 +152,22 @@ impl OciDescriptor {
         self.annotation(name)
             .map(|text| number(name, text).map_err(|error| error.with("blob", self.digest)))
             .transpose()
+    }
+
+    /// The blob as content in an encoding, of which nothing else is known; see `witvirt:artifact/layout.stored`.
+    pub fn stored(&self, encoding: &str) -> Stored {
+        Stored {
+            blobs: vec![self.digest],
+            encoding: encoding.to_owned(),
+            member: None,
+            length: None,
+            digest: None,
+        }
+    }
+
+    /// The blob as content that is stored as it is.
+    pub fn as_it_is(&self) -> Stored {
+        Stored { length: Some(self.size), ..self.stored("") }
     }
 
     /// An annotation that is a SHA-256 digest.
@@ -178,6 +226,24 @@ mod tests {
         assert!(layer.sha256("n").is_err());
         assert_eq!(manifest.annotation("n"), None);
         assert_eq!(manifest.of_type("x").count(), 1);
+    }
+
+    #[test]
+    fn counts_layers_of_a_type() {
+        let blob = |media: &str, byte: &str| {
+            format!("{{\"mediaType\":\"{media}\",\"digest\":\"sha256:{}\",\"size\":7}}", byte.repeat(32))
+        };
+        let layers = [blob("x", "01"), blob("y", "02"), blob("y", "03")].join(",");
+        let config = blob(super::media_type::DOCKER_CONFIG, "04");
+        let manifest = parse(&format!("{{\"config\":{config},\"layers\":[{layers}]}}")).unwrap();
+        assert!(manifest.is_container_image());
+        let one = manifest.exactly_one("x").unwrap();
+        assert_eq!(one.digest, manifest.layers[0].digest);
+        assert_eq!((one.as_it_is().length, one.as_it_is().blobs), (Some(7), vec![one.digest]));
+        assert!(manifest.at_most_one("z").unwrap().is_none());
+        assert_eq!(manifest.exactly_one("z").unwrap_err().message, "the artifact has no layer of z");
+        assert_eq!(manifest.at_most_one("y").unwrap_err().message, "the artifact has several layers of y");
+        assert!(!parse("{\"layers\":[]}").unwrap().is_container_image());
     }
 
     #[test]

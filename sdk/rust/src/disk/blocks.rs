@@ -3,7 +3,7 @@
 /// Bits for the blocks up to the last one that was inserted. Blocks come in ascending order, so the place of a block in the
 /// file is the number of blocks before it.
 #[derive(Debug, Default)]
-pub(super) struct Blocks {
+pub struct Blocks {
     words: Vec<u64>,
     count: u64,
     /// Where the last answer of [`Blocks::rank`] was: a word and how many blocks come before it.

@@ -1,14 +1,14 @@
 //! A piece of a table in memory.
 
+use super::read::{MAX_READ, ReadAt, read_exact};
 use crate::Error;
-use crate::read::{MAX_READ, ReadAt, read_exact};
 
 /// The last bytes that were read, and how far to read ahead.
 ///
 /// Reads are exact as long as tables are scattered. When a table lies right behind the last one, twice as much is read as
 /// the time before, up to [`MAX_READ`]: tables of 512 bytes in a row then cost one read in 2,048.
 #[derive(Debug, Default)]
-pub(crate) struct Window {
+pub struct Window {
     offset: u64,
     bytes: Vec<u8>,
     ahead: usize,
@@ -16,6 +16,9 @@ pub(crate) struct Window {
 
 impl Window {
     /// `len` bytes from `offset`; `what` names the table in errors.
+    ///
+    /// # Errors
+    /// As [`read_exact`].
     pub fn get<R: ReadAt>(
         &mut self,
         source: &R,
@@ -53,7 +56,7 @@ mod tests {
 
     use super::Window;
     use crate::Error;
-    use crate::read::ReadAt;
+    use crate::disk::ReadAt;
 
     struct Counted(Vec<u8>, Cell<u32>);
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use witvirt_core::Digest;
 
 use crate::blob::Blob;
-use crate::stream::Unpack;
+use crate::stream::{Unpack, Whiteouts};
 
 /// What to import.
 #[derive(Debug)]
@@ -59,12 +59,16 @@ impl fmt::Debug for Upload {
 /// A disk of an artifact in a registry, as its plugin planned it.
 #[derive(Debug, Clone)]
 pub struct ArtifactDisk {
-    /// Names the artifact in messages and records ("ghcr.io/org/image@sha256:..."), without control characters.
+    /// Names the artifact in messages and records ("git.example/org/image@sha256:..."), without control characters.
     pub label: String,
     /// Length of the image file in bytes; `None`: there is one piece, which is the whole file.
     pub size: Option<u64>,
     /// Ascending by `offset`, none overlapping; between them are zeros. Several at once are fetched and decoded.
     pub pieces: Vec<ArtifactPiece>,
+    /// What lies beside the disk, kept with the image.
+    pub files: Vec<ArtifactFile>,
+    /// What the artifact says of the machine, as name and value: hostile text.
+    pub machine: Vec<(String, String)>,
 }
 
 /// A range of an image file. Every digest that is known is verified before the piece counts.
@@ -82,6 +86,19 @@ pub struct ArtifactPiece {
     pub unpack: Unpack,
     /// Which file of a tar: a path, or a directory with a "/" at the end whose only file it is.
     pub member: Option<String>,
+    /// Of a layer of a container image: what the layers above it delete, and what it deletes itself once it was searched.
+    pub whiteouts: Option<Whiteouts>,
     /// SHA-256 of the decoded bytes, where it is known.
     pub digest: Option<Digest>,
+}
+
+/// A file beside an artifact's disk (NVRAM, a machine's config).
+#[derive(Debug, Clone)]
+pub struct ArtifactFile {
+    /// What it is for: "nvram", "aux-image", "config" or another word of lower-case letters, digits and hyphens.
+    pub role: String,
+    /// Its name in the artifact: hostile text.
+    pub name: String,
+    /// Its bytes; `offset` and `whiteouts` have no meaning.
+    pub content: ArtifactPiece,
 }

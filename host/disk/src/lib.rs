@@ -30,15 +30,15 @@ mod sys;
 pub use blob::Blob;
 pub use digests::{Algorithm, Checksum, InvalidChecksum};
 pub use error::{Error, ErrorKind, Result};
-pub use import_source::{ArtifactDisk, ArtifactPiece, ImportSource, Upload};
+pub use import_source::{ArtifactDisk, ArtifactFile, ArtifactPiece, ImportSource, Upload};
 pub use lazy::{Connect, LazyImage, LazyPhase, LazyRequest, LazyStatus, Pace, Waiting};
 pub use limits::Limits;
 pub use progress::{Progress, ProgressStatus};
-pub use record::{ImageRecord, ImageState, ImageSummary, Seal, SourceRecord};
+pub use record::{ImageRecord, ImageState, ImageSummary, KeptFile, MOST_ORIGINS, Origin, Seal, SourceRecord};
 pub use request::{
     Access, CheckReport, ConvertRequest, ConvertSource, Converted, DiskHandle, DiskKind, DiskRecord,
     ImageInfo, ImportRequest, Imported, Reading, Removed, SourceFile,
 };
 pub use source::{AllowedDirs, FileSource, Source};
 pub use store::{CollectRules, Collected, Lazily, LazyAccess, Store, StoreOptions, StoredDisk};
-pub use stream::{InvalidUnpack, Transport, Unpack};
+pub use stream::{InvalidUnpack, Transport, Unpack, Whiteouts};

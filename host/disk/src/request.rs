@@ -82,6 +82,8 @@ pub struct ImportRequest {
     /// What the source's bytes must hash to, as they were transported (before anything is unpacked). Not for directories
     /// and artifacts in several pieces.
     pub checksums: Vec<Checksum>,
+    /// What is recorded as the source of a file, where it is a copy of something else; its own path when absent.
+    pub recorded_as: Option<String>,
 }
 
 impl ImportRequest {
@@ -102,6 +104,7 @@ impl ImportRequest {
             replace: false,
             source_digest: false,
             checksums: Vec::new(),
+            recorded_as: None,
         }
     }
 }

@@ -348,7 +348,7 @@ fn what_has_arrived_is_an_image_like_any_other() {
     assert_eq!(digest, place.content_digest(&bytes));
     let summary = place.store.inspect("web").unwrap();
     assert_eq!((summary.digest, summary.state), (digest, ImageState::Ready));
-    let source = summary.record.unwrap().source;
+    let source = summary.record.unwrap().origin.source;
     assert_eq!((source.path.as_str(), source.format.as_str(), source.digest), (URL, "qcow2", Some(sha256)));
     // Now read from the store, by those who still have it open.
     server.up(false);

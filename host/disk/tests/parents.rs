@@ -55,8 +55,12 @@ fn a_parent_without_a_name_is_found_by_its_identity() {
     std::os::unix::fs::symlink("the-parent", bench.path("a-link")).unwrap();
     std::fs::write(bench.path("the-parent"), "family p").unwrap();
     let imported = import(&bench, "a-child").unwrap();
-    assert_eq!(imported.record.chain.len(), 1);
-    assert!(imported.record.chain[0].path.ends_with("/the-parent"), "{:?}", imported.record.chain);
+    assert_eq!(imported.record.origin.chain.len(), 1);
+    assert!(
+        imported.record.origin.chain[0].path.ends_with("/the-parent"),
+        "{:?}",
+        imported.record.origin.chain
+    );
 
     std::fs::remove_file(bench.path("the-parent")).unwrap();
     let error = import(&bench, "a-child").unwrap_err();

@@ -103,7 +103,7 @@ fn backing_chains_read_as_qemu_reads_them() {
     let imported = bench.store.import(bench.access(), &request, &Progress::new()).unwrap();
     assert!(disk_of(&bench, &imported.record) == fs::read(dir.join("expected.raw")).unwrap());
     let below: Vec<_> =
-        imported.record.chain.iter().map(|file| file.path.rsplit('/').next().unwrap()).collect();
+        imported.record.origin.chain.iter().map(|file| file.path.rsplit('/').next().unwrap()).collect();
     assert_eq!(below, ["middle.qcow2", "base.qcow2"]);
 }
 

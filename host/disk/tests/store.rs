@@ -108,7 +108,7 @@ fn the_source_digest_is_recorded_and_checked() {
     let abc = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".parse().unwrap();
     request.checksums = vec![Checksum::from(abc)];
     let record = bench.store.import(bench.access(), &request, &Progress::new()).unwrap().record;
-    assert_eq!((record.source.digest, record.virtual_size), (Some(abc), 512));
+    assert_eq!((record.origin.source.digest, record.virtual_size), (Some(abc), 512));
     fs::write(bench.path("source"), "abd").unwrap();
     let error = bench.store.import(bench.access(), &request, &Progress::new()).unwrap_err();
     assert!(error.to_string().contains("not sha256:ba7816bf"), "{error}");

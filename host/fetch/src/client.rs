@@ -22,6 +22,7 @@ use crate::config::HttpConfig;
 use crate::connect::{self, Connector};
 use crate::failure::{Attempt, Failure};
 use crate::label;
+use crate::reach::Reach;
 use crate::tls::{self, Authorities};
 
 /// What is sent with a request.
@@ -84,13 +85,13 @@ impl Default for Limits {
 }
 
 impl Client {
-    pub(crate) fn new(config: &HttpConfig, authorities: &Authorities) -> Result<Self> {
+    pub(crate) fn new(config: &HttpConfig, authorities: &Authorities, reach: &Reach) -> Result<Self> {
         let proxies = Arc::new(connect::proxies(config));
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls::config(authorities)?)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(Connector::new(config, proxies.clone()));
+            .wrap_connector(Connector::new(config, proxies.clone(), reach));
         let hyper = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(60))

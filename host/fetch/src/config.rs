@@ -7,13 +7,15 @@ use std::time::Duration;
 use serde::Deserialize;
 use witvirt_core::{ByteSize, Span};
 
+use crate::reach::Network;
+
 /// How remote sources are reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct FetchConfig {
     /// Every server, those of registries included.
     pub http: HttpConfig,
-    /// Registries, by the host (and port, where there is one) that references name them with: "quay.io",
+    /// Registries, by the host (and port, where there is one) that references name them with: "registry.example",
     /// "localhost:5000"; "docker.io" for Docker Hub.
     pub registry: BTreeMap<String, RegistryConfig>,
 }
@@ -40,6 +42,15 @@ pub struct HttpConfig {
     /// Whether URLs of the scheme http may be fetched from. Registries are spoken to by https unless their own table has
     /// plain-http, whatever this says. Default: true.
     pub plain_http: bool,
+    /// Networks that users' requests may lead to although they are refused otherwise: loopback of the daemon's host,
+    /// link-local (where clouds have their metadata), multicast and reserved addresses. An address or a network,
+    /// "127.0.0.0/8". Registries that have a table, and their mirrors, may be anywhere. Default: none.
+    pub allow_networks: Vec<Network>,
+    /// Networks that users' requests must not lead to. Of both lists, the longest prefix counts. Default: none.
+    pub deny_networks: Vec<Network>,
+    /// A file in the format of docker's config.json with the operator's credentials, by host, for remote disks of machines:
+    /// whoever may define machines may have read with them what they protect. Requests of users never use them.
+    pub auth_file: Option<PathBuf>,
     /// Certificates (PEM) to trust besides those of the system.
     pub ca_file: Option<PathBuf>,
     /// The proxy: "none", "environment" (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY as curl reads them), or its URL,
@@ -90,6 +101,9 @@ impl Default for HttpConfig {
             redirects: 10,
             insecure_redirects: false,
             plain_http: true,
+            allow_networks: Vec::new(),
+            deny_networks: Vec::new(),
+            auth_file: None,
             ca_file: None,
             proxy: Proxy::None,
             no_proxy: Vec::new(),

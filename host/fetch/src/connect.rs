@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::config::{HttpConfig, Proxy};
+use crate::reach::{Reach, Resolver};
 
 type Stream = TokioIo<TcpStream>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -23,7 +24,11 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Makes TCP connections, by a proxy where one is to be used.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
+    /// To where the operator said.
     tcp: HttpConnector,
+    /// To where users said.
+    guarded: HttpConnector<Resolver>,
+    reach: Reach,
     proxies: Arc<Matcher>,
 }
 
@@ -44,14 +49,19 @@ pub(crate) fn proxies(config: &HttpConfig) -> Matcher {
 }
 
 impl Connector {
-    pub(crate) fn new(config: &HttpConfig, proxies: Arc<Matcher>) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(config.connect_timeout.0));
-        tcp.set_keepalive(Some(config.idle_timeout.0));
-        Self { tcp, proxies }
+    pub(crate) fn new(config: &HttpConfig, proxies: Arc<Matcher>, reach: &Reach) -> Self {
+        let tcp = configured(HttpConnector::new(), config);
+        let guarded = configured(HttpConnector::new_with_resolver(Resolver::new(reach)), config);
+        Self { tcp, guarded, reach: reach.clone(), proxies }
     }
+}
+
+fn configured<R>(mut tcp: HttpConnector<R>, config: &HttpConfig) -> HttpConnector<R> {
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(config.connect_timeout.0));
+    tcp.set_keepalive(Some(config.idle_timeout.0));
+    tcp
 }
 
 impl Service<Uri> for Connector {
@@ -64,11 +74,18 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, destination: Uri) -> Self::Future {
-        let mut tcp = self.tcp.clone();
+        let (mut tcp, mut guarded) = (self.tcp.clone(), self.guarded.clone());
+        let named = self.reach.is_named(&destination);
+        let judged = if named { Ok(()) } else { self.reach.judge_literal(&destination) };
         let proxy = self.proxies.intercept(&destination);
         Box::pin(async move {
+            judged?;
             let Some(proxy) = proxy else {
-                return Ok(Wire { stream: tcp.call(destination).await?, proxied: false });
+                let stream = match named {
+                    true => tcp.call(destination).await?,
+                    false => guarded.call(destination).await?,
+                };
+                return Ok(Wire { stream, proxied: false });
             };
             if proxy.uri().scheme_str() != Some("http") {
                 return Err("proxies are spoken to by plain HTTP only".into());

@@ -8,6 +8,7 @@ use hyper::{HeaderMap, StatusCode};
 use witvirt_disk::{Error, ErrorKind};
 
 use crate::client::Limits;
+use crate::reach::Refused;
 
 /// The first pause before a request is tried again; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -65,7 +66,10 @@ impl Failure {
 
     /// From a request that got no answer.
     pub(crate) fn connection(error: &(dyn StdError + 'static)) -> Self {
-        if let Some(tls) = find_tls(error) {
+        if let Some(refused) = find::<Refused>(error) {
+            return Self::lasting(ErrorKind::Denied, refused.to_string());
+        }
+        if let Some(tls) = find::<rustls::Error>(error) {
             let untrusted = matches!(tls, rustls::Error::InvalidCertificate(_));
             let advice = if untrusted { "; a private authority is made known with ca-file" } else { "" };
             let message = format!("no secure connection: {tls}{advice}");
@@ -93,18 +97,18 @@ fn root_cause(error: &(dyn StdError + 'static)) -> String {
     cause.to_string()
 }
 
-fn find_tls<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Some(tls);
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
         }
         // What an io::Error carries is not among its sources, only the sources of it are.
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         if let Some(inner) = inner
-            && let Some(tls) = find_tls(inner)
+            && let Some(found) = find::<E>(inner)
         {
-            return Some(tls);
+            return Some(found);
         }
         cause = error.source();
     }

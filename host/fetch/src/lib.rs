@@ -13,6 +13,9 @@
 //! user gives a checksum if it matters. Registries are spoken to by plain HTTP only where their own table in the config says
 //! so, loopback included.
 //!
+//! Where requests may lead: users name URLs, and the daemon has more reach than they do, so every address is judged once it is
+//! known and before it is connected to (`reach`).
+//!
 //! Why no `oci-client`: it keeps the credentials in the client, resumes nothing, knows no mirrors, bounds neither manifests
 //! nor waits, and `docker_credential` waits for helpers without end. What is left of it beyond that is the reference grammar,
 //! whose crate costs more to build than everything here. HTTP and TLS are hyper and rustls, which a Kubernetes client
@@ -25,6 +28,7 @@ mod connect;
 mod failure;
 mod http;
 mod label;
+mod reach;
 pub mod registry;
 mod resource;
 mod runtime;
@@ -38,11 +42,14 @@ use witvirt_disk::{Blob, Error, ErrorKind, Result};
 
 pub use access::{DockerConfig, Helpers, HttpAccess, Login, RegistryAccess, Secret};
 pub use config::{FetchConfig, HttpConfig, Proxy, RegistryConfig};
+pub use reach::Network;
 pub use registry::{Reference, Registry};
 pub use tls::Authorities;
 
+use access::Credential;
 use client::{Client, Plain};
 use http::{Remote, RemoteBlob};
+use reach::Reach;
 use resource::{Auth, Resource};
 use runtime::Runtime;
 
@@ -59,9 +66,13 @@ struct Inner {
     runtime: Runtime,
     /// What every connection trusts besides the system.
     authorities: Authorities,
+    /// Where users' requests may lead.
+    reach: Reach,
     client: Client,
     /// Those of registries with authorities of their own.
     registries: BTreeMap<String, Client>,
+    /// The operator's credentials for servers.
+    auth: Option<DockerConfig>,
     /// Registries that may be spoken to by plain HTTP.
     plain: Arc<[String]>,
 }
@@ -77,19 +88,23 @@ impl Fetch {
                 .map_or(Ok(Authorities::default()), |path: &std::path::PathBuf| Authorities::from_file(path))
         };
         let authorities = of_file(&config.http.ca_file)?;
+        let reach = Reach::of(config);
+        let auth = config.http.auth_file.as_ref().map(|file| DockerConfig::from_file(file, Helpers::Run));
         let mut registries = BTreeMap::new();
         for (host, registry) in &config.registry {
             if registry.ca_file.is_some() {
                 let all = of_file(&registry.ca_file)?.and(&authorities);
-                registries.insert(host.clone(), Client::new(&config.http, &all)?);
+                registries.insert(host.clone(), Client::new(&config.http, &all, &reach)?);
             }
         }
         let plain = config.registry.iter().filter(|(_, registry)| registry.plain_http);
         let inner = Inner {
             config: config.clone(),
             runtime: Runtime::new()?,
-            client: Client::new(&config.http, &authorities)?,
+            client: Client::new(&config.http, &authorities, &reach)?,
             authorities,
+            reach,
+            auth: auth.transpose()?,
             registries,
             plain: plain.map(|(host, _)| host.clone()).collect(),
         };
@@ -102,12 +117,7 @@ impl Fetch {
     /// `InvalidInput` for what is no http or https URL, `NotFound`, `Denied`, `Unavailable` and the rest of what a server
     /// answers.
     pub fn http(&self, url: &str, access: &HttpAccess) -> Result<Arc<dyn Blob>> {
-        let invalid = |message: &str| Error::new(ErrorKind::InvalidInput, message);
-        // The text is not shown: it may hold a password.
-        let mut url = Url::parse(url).map_err(|error| invalid(&format!("not a URL: {error}")))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(invalid("not a URL of the scheme http or https"));
-        }
+        let mut url = parse(url)?;
         let label = label::of(&url);
         if url.scheme() == "http" && !self.inner.config.http.plain_http {
             let message = format!("{label}: the config has plain-http = false in [http]");
@@ -122,12 +132,49 @@ impl Fetch {
         url.set_fragment(None);
         let client = match access.authorities() {
             None => self.inner.client.clone(),
-            Some(own) => Client::new(&self.inner.config.http, &own.clone().and(&self.inner.authorities))?,
+            Some(own) => self.client_with(own, &self.inner.authorities)?,
         };
         let place = Resource::new(client, url, Auth::Fixed(access.secrets()?), Plain::Inherited);
         let runtime = self.inner.runtime.clone();
         let remote = runtime.block_on(Remote::open(label, vec![place], None))?;
         Ok(Arc::new(RemoteBlob::new(remote, runtime)))
+    }
+
+    /// Asks a server what a URL is, with the operator's credentials for its host: what machines are made of names URLs alone,
+    /// and is fetched while nobody is there who could show any. They go over https, or to hosts whose \[registry\] table has
+    /// `plain-http`, and to no others.
+    ///
+    /// # Errors
+    /// As [`Fetch::http`].
+    pub fn http_as_operator(&self, url: &str) -> Result<Arc<dyn Blob>> {
+        let parsed = parse(url)?;
+        let mut access = HttpAccess::default();
+        if let Some(login) = self.operator_login(&parsed)? {
+            access = access.with_login(login);
+        }
+        self.http(url, &access)
+    }
+
+    fn operator_login(&self, url: &Url) -> Result<Option<Login>> {
+        let host = client::authority(url);
+        if url.scheme() != "https" && !self.inner.plain.contains(&host) {
+            return Ok(None);
+        }
+        let own = self.inner.config.registry.get(&host).and_then(|registry| registry.auth_file.as_ref());
+        let own = own.map(|file| DockerConfig::from_file(file, Helpers::Run)).transpose()?;
+        for config in own.iter().chain(&self.inner.auth) {
+            let found = self.inner.runtime.block_on(config.find(&host, url.path().trim_matches('/')))?;
+            if let Some(Credential::Login(login)) = found {
+                return Ok(Some(login));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A client that trusts `own` authorities besides others.
+    fn client_with(&self, own: &Authorities, others: &Authorities) -> Result<Client> {
+        let inner = &self.inner;
+        Client::new(&inner.config.http, &own.clone().and(others), &inner.reach)
     }
 
     /// Registries, as this caller.
@@ -151,6 +198,26 @@ impl Fetch {
             Ok(access.with_docker_config(config.only_for(host)))
         })
     }
+}
+
+/// What images from a URL are recorded as: without what may be a secret in it.
+///
+/// # Errors
+/// `InvalidInput` for what is no http or https URL.
+pub fn label_of(url: &str) -> Result<String> {
+    let mut url = parse(url)?;
+    url.set_fragment(None);
+    Ok(label::of(&url))
+}
+
+fn parse(url: &str) -> Result<Url> {
+    let invalid = |message: &str| Error::new(ErrorKind::InvalidInput, message);
+    // The text is not shown: it may hold a password.
+    let url = Url::parse(url).map_err(|error| invalid(&format!("not a URL: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(invalid("not a URL of the scheme http or https"));
+    }
+    Ok(url)
 }
 
 /// The user and password of a URL.

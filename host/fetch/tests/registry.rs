@@ -3,9 +3,6 @@
 mod support;
 
 use std::io::Write as _;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use support::{Certificates, closed_port, content, hasty, read_all};
@@ -15,85 +12,29 @@ use witvirt_fetch::registry::{Descriptor, Platform};
 use witvirt_fetch::{
     DockerConfig, Fetch, FetchConfig, Helpers, Login, Reference, RegistryAccess, RegistryConfig, Secret,
 };
-use witvirt_harness::tools::{find, run};
+use witvirt_harness::oci::Layout;
+use witvirt_harness::registry::{self, Wanted};
 
-/// A registry of its own for a test.
-struct Registry {
-    process: Child,
-    host: String,
-    dir: tempfile::TempDir,
-}
-
-/// What a test wants of its registry.
-#[derive(Default)]
-struct Wanted<'a> {
-    login: Option<(&'a str, &'a str)>,
-    certificates: Option<&'a Certificates>,
-    token_server: Option<String>,
-}
+/// A registry of its own for a test, and what the tests here ask of it.
+struct Registry(registry::Registry);
 
 impl Registry {
     /// `None`, with the reason printed, where the programs are not installed.
     fn start(wanted: &Wanted<'_>) -> Option<Self> {
-        for program in ["docker-registry", "skopeo"] {
-            if find(program).is_none() {
-                eprintln!("skipped: {program} is not installed");
-                return None;
-            }
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let port = closed_port();
-        let mut config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}/data}}\nhttp:\n  addr: 127.0.0.1:{port}\n",
-            dir.path().display()
-        );
-        let write = |name: &str, text: &str| {
-            let path = dir.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path.display().to_string()
-        };
-        if let Some(certificates) = wanted.certificates {
-            let certificate = write("cert.pem", &certificates.certificate);
-            let key = write("key.pem", &certificates.key);
-            config += &format!("  tls: {{certificate: {certificate}, key: {key}}}\n");
-        }
-        if let Some((user, password)) = wanted.login {
-            let hashed = hashed(user, password)?;
-            let file = write("htpasswd", &hashed);
-            config += &format!("auth:\n  htpasswd: {{realm: test, path: {file}}}\n");
-        }
-        if let Some(realm) = &wanted.token_server {
-            // Tokens are of a kind that this registry never accepts: what counts is how they are asked for.
-            let bundle = write("bundle.pem", &Certificates::new().authority);
-            config += &format!(
-                "auth:\n  token: {{realm: \"{realm}\", service: test, issuer: test, rootcertbundle: {bundle}}}\n"
-            );
-        }
-        let file = write("config.yml", &config);
-        let process = Command::new(find("docker-registry").unwrap())
-            .args(["serve", &file])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut registry = Self { process, host: format!("127.0.0.1:{port}"), dir };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while std::net::TcpStream::connect(&registry.host).is_err() {
-            assert!(registry.process.try_wait().unwrap().is_none(), "the registry does not start: {config}");
-            assert!(Instant::now() < deadline, "the registry does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(registry)
+        registry::Registry::start(wanted).unwrap().map(Self)
+    }
+
+    fn host(&self) -> String {
+        self.0.host().to_owned()
     }
 
     fn reference(&self, rest: &str) -> Reference {
-        format!("docker://{}/{rest}", self.host).parse().unwrap()
+        format!("docker://{}/{rest}", self.0.host()).parse().unwrap()
     }
 
     /// A config that knows this registry.
     fn config(&self, own: RegistryConfig) -> FetchConfig {
-        FetchConfig { registry: [(self.host.clone(), own)].into(), ..hasty() }
+        FetchConfig { registry: [(self.host(), own)].into(), ..hasty() }
     }
 
     fn plain(&self) -> FetchConfig {
@@ -103,46 +44,22 @@ impl Registry {
     /// Puts an image of one layer there by skopeo, and gives the layer's bytes.
     fn push_by_skopeo(&self, name: &str, options: &[&str]) -> Vec<u8> {
         let layer = content(3 << 20);
-        let layout = self.dir.path().join("layout");
-        write_layout(&layout, &layer);
-        let mut command = Command::new("skopeo");
-        // Without the digests preserved, it would compress the layer.
-        command
-            .args(["--insecure-policy", "copy", "--preserve-digests", "--dest-tls-verify=false"])
-            .args(options);
-        command.arg(format!("oci:{}:image", layout.display())).arg(format!("docker://{}/{name}", self.host));
-        run(&mut command).unwrap();
+        let build = |layout: &Layout| {
+            layout.blob("", &layer)?;
+            layout.blob("", &config_of(&layer))?;
+            let manifest = manifest_of(&config_of(&layer), &layer);
+            layout.blob("application/vnd.oci.image.manifest.v1+json", manifest.as_bytes())
+        };
+        self.0.push(name, options, build).unwrap();
         layer
     }
 
     /// What skopeo reads of an image: its only layer.
     fn pull_by_skopeo(&self, name: &str, options: &[&str]) -> Vec<u8> {
-        let target = self.dir.path().join("pulled");
-        let mut command = Command::new("skopeo");
-        command.args(["--insecure-policy", "copy", "--src-tls-verify=false"]).args(options);
-        command.arg(format!("docker://{}/{name}", self.host)).arg(format!("dir:{}", target.display()));
-        run(&mut command).unwrap();
-        let manifest = std::fs::read(target.join("manifest.json")).unwrap();
-        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        let (manifest, blobs) = self.0.pull(name, options).unwrap();
         let digest = manifest["layers"][0]["digest"].as_str().unwrap();
-        std::fs::read(target.join(digest.strip_prefix("sha256:").unwrap())).unwrap()
+        std::fs::read(blobs.join(digest.strip_prefix("sha256:").unwrap())).unwrap()
     }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A line of htpasswd; the registry takes bcrypt alone.
-fn hashed(user: &str, password: &str) -> Option<String> {
-    if find("htpasswd").is_none() {
-        eprintln!("skipped: htpasswd is not installed");
-        return None;
-    }
-    Some(run(Command::new("htpasswd").args(["-Bbn", user, password])).unwrap())
 }
 
 fn digest_of(bytes: &[u8]) -> Digest {
@@ -171,27 +88,6 @@ fn config_of(layer: &[u8]) -> Vec<u8> {
         "rootfs": { "type": "layers", "diff_ids": [digest_of(layer)] },
     });
     config.to_string().into_bytes()
-}
-
-/// An OCI image layout with one image in it.
-fn write_layout(dir: &Path, layer: &[u8]) {
-    let blobs = dir.join("blobs/sha256");
-    std::fs::create_dir_all(&blobs).unwrap();
-    let config = config_of(layer);
-    let manifest = manifest_of(&config, layer).into_bytes();
-    for blob in [layer, &config, &manifest] {
-        std::fs::write(blobs.join(digest_of(blob).hex()), blob).unwrap();
-    }
-    std::fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-    let index = serde_json::json!({
-        "schemaVersion": 2,
-        "manifests": [{
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "digest": digest_of(&manifest), "size": manifest.len(),
-            "annotations": { "org.opencontainers.image.ref.name": "image" },
-        }],
-    });
-    std::fs::write(dir.join("index.json"), index.to_string()).unwrap();
 }
 
 fn amd64() -> Platform {
@@ -321,13 +217,15 @@ fn plain_http_is_for_registries_that_the_config_names() {
 fn a_login_a_private_authority_and_pull_secrets() {
     let certificates = Certificates::new();
     let login = Some(("joe", "hunter2"));
-    let wanted = Wanted { login, certificates: Some(&certificates), ..Wanted::default() };
+    let tls = Some((certificates.certificate.as_str(), certificates.key.as_str()));
+    let wanted = Wanted { login, tls, ..Wanted::default() };
     let Some(registry) = Registry::start(&wanted) else { return };
     let layer = registry.push_by_skopeo("private/image:v1", &["--dest-creds=joe:hunter2"]);
-    let ca_file = registry.dir.path().join("ca.pem");
+    let ca_file = registry.0.directory().join("ca.pem");
     std::fs::write(&ca_file, &certificates.authority).unwrap();
-    let auth_file = registry.dir.path().join("auth.json");
-    let auth = format!(r#"{{"auths": {{"https://{}/v2/": {{"auth": "am9lOmh1bnRlcjI="}}}}}}"#, registry.host);
+    let auth_file = registry.0.directory().join("auth.json");
+    let auth =
+        format!(r#"{{"auths": {{"https://{}/v2/": {{"auth": "am9lOmh1bnRlcjI="}}}}}}"#, registry.host());
     std::fs::write(&auth_file, &auth).unwrap();
     let own =
         RegistryConfig { ca_file: Some(ca_file), auth_file: Some(auth_file), ..RegistryConfig::default() };
@@ -337,7 +235,7 @@ fn a_login_a_private_authority_and_pull_secrets() {
     let basic = |password: &str| Login::Basic { user: "joe".into(), password: Secret::new(password) };
     let secret = DockerConfig::parse(auth.as_bytes(), Helpers::Refuse).unwrap();
     for access in [
-        RegistryAccess::anonymous().with_login(&registry.host, basic("hunter2")),
+        RegistryAccess::anonymous().with_login(registry.host(), basic("hunter2")),
         RegistryAccess::anonymous().with_docker_config(secret),
         fetch.operator_access().unwrap(),
     ] {
@@ -351,7 +249,7 @@ fn a_login_a_private_authority_and_pull_secrets() {
     // Another caller has nothing of it, whatever was fetched before.
     for access in [
         RegistryAccess::anonymous(),
-        RegistryAccess::anonymous().with_login(&registry.host, basic("wrong-hunter2")),
+        RegistryAccess::anonymous().with_login(registry.host(), basic("wrong-hunter2")),
         RegistryAccess::anonymous().with_login("other.example", basic("hunter2")),
     ] {
         let client = fetch.registry(access);
@@ -374,12 +272,12 @@ fn mirrors_come_first_and_the_origin_helps_out() {
     origin.push_by_skopeo("team/only-here:v1", &[]);
     let plain = RegistryConfig { plain_http: true, ..RegistryConfig::default() };
     let dead = format!("127.0.0.1:{}", closed_port());
-    let mirrors = vec![dead.clone(), format!("{}/hub", mirror.host)];
+    let mirrors = vec![dead.clone(), format!("{}/hub", mirror.host())];
     let config = FetchConfig {
         registry: [
             (dead, plain.clone()),
-            (mirror.host.clone(), plain.clone()),
-            (origin.host.clone(), RegistryConfig { mirrors, ..plain }),
+            (mirror.host(), plain.clone()),
+            (origin.host(), RegistryConfig { mirrors, ..plain }),
         ]
         .into(),
         ..hasty()
@@ -399,12 +297,13 @@ fn mirrors_come_first_and_the_origin_helps_out() {
 fn a_real_registrys_challenge_leads_to_the_token_server() {
     let tokens =
         support::Server::new(|_, _, wire| support::answer(wire, "200 OK", &[], br#"{"token": "hunter2"}"#));
-    let wanted = Wanted { token_server: Some(tokens.url("/token")), ..Wanted::default() };
+    let authority = Certificates::new().authority;
+    let wanted = Wanted { tokens: Some((tokens.url("/token"), &authority)), ..Wanted::default() };
     let Some(registry) = Registry::start(&wanted) else { return };
     let mut config = registry.plain();
     let token_host = format!("127.0.0.1:{}", tokens.port);
     let login = Login::Basic { user: "joe".into(), password: Secret::new("pw") };
-    let access = RegistryAccess::anonymous().with_login(&registry.host, login);
+    let access = RegistryAccess::anonymous().with_login(registry.host(), login);
     let resolve = |config: &FetchConfig| {
         let client = Fetch::new(config).unwrap().registry(access.clone());
         client.resolve(&registry.reference("team/image:v1")).unwrap_err()

@@ -44,6 +44,7 @@ impl Host {
         let mut text = format!(
             "state-directory = \"state\"\nrun-directory = \"run\"\n\
              [engine]\ncache-directory = {:?}\n[trust]\nmode = \"permit\"\n\
+             [http]\nallow-networks = [\"127.0.0.0/8\"]\n\
              [store]\nallowed-directories = [{:?}, {:?}]\n\
              [hypervisor]\ndriver = \"{driver}\"\naccel = \"tcg\"\n",
             crate::root().join("target/cwasm"),

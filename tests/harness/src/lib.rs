@@ -4,8 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod front;
 pub mod guest;
 pub mod host;
+pub mod oci;
+pub mod registry;
 pub mod terminal;
 pub mod tools;
 pub mod web;

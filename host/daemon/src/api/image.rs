@@ -24,10 +24,39 @@ pub struct Image {
     pub allocated: u64,
     /// Seconds since 1970.
     pub created: u64,
-    /// The file it came from and those below, nearest first.
+    /// Where it came from, the first one first.
+    pub origins: Vec<ImageOrigin>,
+}
+
+/// Where an image came from, and what came with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ImageOrigin {
+    /// The file or object it came from and those below, nearest first.
     pub sources: Vec<ImageSource>,
+    /// Which member of an archive it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
     /// What the format plugin said of it, as name and value.
     pub facts: Vec<(String, String)>,
+    /// What an artifact says of the machine, as name and value ("architecture", "cpus").
+    pub machine: Vec<(String, String)>,
+    /// What lay beside the disk in an artifact.
+    pub files: Vec<ImageFile>,
+}
+
+/// A file that came with an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ImageFile {
+    /// "nvram", "aux-image", "config" or another word.
+    pub role: String,
+    /// Its name in the artifact.
+    pub name: String,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// A file that an image was read from.
@@ -112,7 +141,7 @@ pub struct RemoteAccess {
     /// Credentials for registries: the text of docker's config.json. Helpers that it names are not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub docker_config: Option<String>,
-    /// Certificates (PEM) to trust besides those of the system, for HTTP servers.
+    /// Certificates (PEM) to trust besides those of the system and the config.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
 }
@@ -164,7 +193,8 @@ pub struct PushRequest {
     #[serde(default)]
     #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
     pub options: serde_json::Map<String, serde_json::Value>,
-    /// Further files for it, as role ("aux-image") and absolute path on the daemon's host.
+    /// Further files for it, as role ("aux-image") and absolute path on the daemon's host. What came with the image goes along
+    /// where the layout has a place for it and no file of its role is given here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<(String, String)>,
     /// What is presented to the registry.
@@ -182,6 +212,8 @@ pub struct PushReply {
     pub digest: Digest,
     /// Bytes of all its blobs.
     pub size: u64,
+    /// Roles of the files that went along with the disk.
+    pub files: Vec<String>,
 }
 
 /// What was imported.

@@ -9,7 +9,8 @@ use witvirt_core::ByteSize;
 use witvirt_disk::{ConvertRequest, ConvertSource, SourceFile};
 
 use super::image::{parse_options, whole};
-use super::{Context, local, output};
+use super::{Context, kept, local, output};
+use crate::service::blocking;
 
 /// What is converted.
 #[derive(Debug, Args)]
@@ -31,6 +32,9 @@ pub struct ExportArgs {
     image: String,
     #[command(flatten)]
     target: TargetArgs,
+    /// Write a file that came with the image too (NVRAM, an auxiliary image), as ROLE=FILE; may be repeated
+    #[arg(long = "file", value_name = "ROLE=FILE")]
+    files: Vec<String>,
 }
 
 /// The new file.
@@ -75,7 +79,9 @@ pub(super) async fn convert(context: &Context, args: ConvertArgs) -> anyhow::Res
 /// # Errors
 /// Whatever is wrong with the image or the file.
 pub(super) async fn export(context: &Context, args: ExportArgs) -> anyhow::Result<()> {
-    write(context, ConvertSource::Image(args.image), args.target).await
+    let kept = kept::find(&context.config()?, &args.image, &args.files, args.target.replace).await?;
+    write(context, ConvertSource::Image(args.image), args.target).await?;
+    blocking(move || kept.into_iter().try_for_each(kept::Kept::write)).await?
 }
 
 async fn write(context: &Context, source: ConvertSource, args: TargetArgs) -> anyhow::Result<()> {

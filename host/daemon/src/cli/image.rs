@@ -32,6 +32,9 @@ pub(super) async fn image(context: &Context, command: ImageCommand) -> anyhow::R
                 output::json(&reply)?;
             } else {
                 output::print(&format!("{}  {}\n", output::clean(&reply.reference), ByteSize(reply.size)))?;
+                for role in &reply.files {
+                    output::print(&format!("  with {}\n", output::clean(role)))?;
+                }
             }
         }
         ImageCommand::Ls => list(context).await?,
@@ -79,7 +82,7 @@ fn imported(context: &Context, reply: &ImportReply) -> anyhow::Result<ExitCode> 
         let known = if reply.existed { " (its content was in the store)" } else { "" };
         output::print(&format!("{names}  {}{known}\n", reply.image.digest))?;
         for (name, value) in &reply.facts {
-            output::print(&format!("  {name:<20} {}\n", output::clean(value)))?;
+            output::print(&format!("  {:<20} {}\n", output::clean(name), output::clean(value)))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -93,7 +96,8 @@ async fn list(context: &Context) -> anyhow::Result<()> {
     let mut table = Table::new(&["NAME", "DIGEST", "SIZE", "ON HOST", "FORMAT", "STATE"]);
     for image in &images {
         let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
-        let format = image.sources.first().map(|source| source.format.clone()).unwrap_or_default();
+        let first = image.origins.first().and_then(|origin| origin.sources.first());
+        let format = first.map(|source| source.format.clone()).unwrap_or_default();
         table.row([
             if names.is_empty() { "-".to_owned() } else { names.join(",") },
             image.digest.short(),
@@ -137,7 +141,7 @@ fn of_file(info: &ImageInfo) -> String {
 fn details(image: &Image) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: String| {
-        text.push_str(&format!("{key:<14} {}\n", output::clean(&value)));
+        text.push_str(&format!("{:<16} {}\n", output::clean(key), output::clean(&value)));
     };
     line("digest", image.digest.to_string());
     line("names", image.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
@@ -147,23 +151,24 @@ fn details(image: &Image) -> String {
     );
     line("virtual size", ByteSize(image.virtual_size).to_string());
     line("on host", ByteSize(image.allocated).to_string());
-    for source in &image.sources {
-        line(
-            "source",
-            format!(
-                "{} ({}, {}, read by {})",
-                source.path,
-                source.format,
-                ByteSize(source.size),
-                source.plugin
-            ),
-        );
-        if let Some(digest) = &source.digest {
-            line("source digest", digest.to_string());
+    for origin in &image.origins {
+        for source in &origin.sources {
+            let (size, plugin) = (ByteSize(source.size), &source.plugin);
+            line("source", format!("{} ({}, {size}, read by {plugin})", source.path, source.format));
+            if let Some(digest) = &source.digest {
+                line("  digest", digest.to_string());
+            }
         }
-    }
-    for (key, value) in &image.facts {
-        line(key, value.clone());
+        if let Some(member) = &origin.member {
+            line("  member", member.clone());
+        }
+        for (key, value) in origin.facts.iter().chain(&origin.machine) {
+            line(&format!("  {key}"), value.clone());
+        }
+        for file in &origin.files {
+            let (size, digest) = (ByteSize(file.size), file.digest);
+            line(&format!("  {}", file.role), format!("{} ({size}, {digest})", file.name));
+        }
     }
     text
 }

@@ -135,6 +135,6 @@ fn everywhere() -> Result<AllowedDirs, Error> {
     Ok(AllowedDirs::new(["/"])?)
 }
 
-fn store(config: &Config) -> Result<Store, Error> {
+pub(super) fn store(config: &Config) -> Result<Store, Error> {
     Ok(Store::open(&config.store_directory, StoreOptions::default())?)
 }

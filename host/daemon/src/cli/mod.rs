@@ -7,6 +7,7 @@ mod explain;
 mod filter;
 mod image;
 mod input;
+mod kept;
 mod local;
 mod machine;
 mod output;

@@ -28,7 +28,6 @@ pub(super) async fn import(client: &Client, args: ImportArgs) -> anyhow::Result<
     let source = if remote { args.source.clone() } else { whole(Path::new(&args.source))? };
     let access = RemoteAccess {
         headers: args.headers.iter().map(|header| parse_header(header)).collect::<Result<_, _>>()?,
-        ca: args.ca_file.as_deref().map(small).transpose()?,
         ..access(&args.access)?
     };
     if !remote && access != RemoteAccess::default() {
@@ -117,6 +116,7 @@ fn access(args: &AccessArgs) -> anyhow::Result<RemoteAccess> {
     Ok(RemoteAccess {
         docker_config: args.auth_file.as_deref().map(small).transpose()?,
         login: args.login_file.as_deref().map(small).transpose()?.map(|text| text.trim_end().to_owned()),
+        ca: args.ca_file.as_deref().map(small).transpose()?,
         ..RemoteAccess::default()
     })
 }

@@ -30,7 +30,7 @@ pub struct ConfigFile {
     pub store: StoreTable,
     /// How servers are reached that images come from, those of registries included.
     pub http: witvirt_fetch::HttpConfig,
-    /// Registries, by the host (and port, where there is one) that references name them with: "quay.io",
+    /// Registries, by the host (and port, where there is one) that references name them with: "registry.example",
     /// "localhost:5000"; "docker.io" for Docker Hub.
     pub registry: BTreeMap<String, witvirt_fetch::RegistryConfig>,
     /// What runs the machines.

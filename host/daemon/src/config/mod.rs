@@ -174,5 +174,10 @@ impl Config {
         self.state_directory = self.state_directory.join("alone").join(name.as_str());
         self.run_directory = self.run_directory.join("alone").join(name.as_str());
         self.api.socket = self.run_directory.join("witvirt.sock");
+        // Its loopback is that of whoever runs it.
+        let loopback = ["127.0.0.0/8", "::1"]
+            .into_iter()
+            .filter_map(|network| network.parse::<witvirt_fetch::Network>().ok());
+        self.fetch.http.allow_networks.extend(loopback);
     }
 }

@@ -91,6 +91,7 @@ fn fetch(mut http: HttpConfig, mut registry: BTreeMap<String, RegistryConfig>, b
         }
     };
     place(&mut http.ca_file);
+    place(&mut http.auth_file);
     for table in registry.values_mut() {
         place(&mut table.ca_file);
         place(&mut table.auth_file);

@@ -6,11 +6,11 @@ use cap_std::fs::Dir;
 use tokio::sync::mpsc;
 use witvirt_core::spec::{Disk, DiskSource};
 use witvirt_core::{Digest, Name};
-use witvirt_disk::{ImageRecord, ImageState, ImageSummary, SourceRecord};
+use witvirt_disk::{ImageRecord, ImageState, ImageSummary, KeptFile, Origin, SourceRecord};
 
 use super::watch::with_progress;
 use super::{Service, blocking};
-use crate::api::image::{CheckFinding, CheckReport, Image, ImageSource};
+use crate::api::image::{CheckFinding, CheckReport, Image, ImageFile, ImageOrigin, ImageSource};
 use crate::api::{Error, Progress};
 
 impl Service {
@@ -111,10 +111,21 @@ pub(super) fn image(summary: ImageSummary) -> Image {
         virtual_size: record.as_ref().map_or(0, |record| record.virtual_size),
         allocated: record.as_ref().map_or(0, |record| record.allocated),
         created: record.as_ref().map_or(0, |record| record.created),
-        facts: record.as_ref().map(|record| record.facts.clone()).unwrap_or_default(),
-        sources: record
-            .map(|record| std::iter::once(record.source).chain(record.chain).map(source).collect())
-            .unwrap_or_default(),
+        origins: record.map(|record| record.origins().cloned().map(origin).collect()).unwrap_or_default(),
+    }
+}
+
+fn origin(origin: Origin) -> ImageOrigin {
+    let file = |file: KeptFile| {
+        let KeptFile { role, name, digest, size, .. } = file;
+        ImageFile { role, name, digest, size }
+    };
+    ImageOrigin {
+        sources: std::iter::once(origin.source).chain(origin.chain).map(source).collect(),
+        member: origin.member,
+        facts: origin.facts,
+        machine: origin.machine,
+        files: origin.files.into_iter().map(file).collect(),
     }
 }
 

@@ -18,7 +18,7 @@ use witvirt_disk::{
     Access, AllowedDirs, Connect, DiskHandle, Error, ErrorKind, ImportRequest, ImportSource, Lazily,
     LazyAccess, LazyImage, LazyPhase, LazyRequest, LazyStatus, Pace, Progress, Result, Store, StoredDisk,
 };
-use witvirt_fetch::{Fetch, HttpAccess};
+use witvirt_fetch::Fetch;
 use witvirt_hypervisor::{Block, BlockServer};
 use witvirt_machine::{Arrival, ArrivingDisk, ResourceError};
 
@@ -261,7 +261,7 @@ impl LazyDisks {
 
     fn connect(&self, url: &str) -> Connect {
         let (fetch, url) = (self.fetch.clone(), url.to_owned());
-        Arc::new(move || fetch.http(&url, &HttpAccess::default()))
+        Arc::new(move || fetch.http_as_operator(&url))
     }
 
     fn access(&self, url: &str) -> LazyAccess {

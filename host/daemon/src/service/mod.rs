@@ -15,7 +15,7 @@ mod resources;
 mod upkeep;
 mod watch;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use anyhow::Context;
 use witvirt_disk::{AllowedDirs, Store, StoreOptions};
@@ -61,7 +61,9 @@ impl Service {
         let opening = config.clone();
         let (plugins, store, allowed, fetch) = blocking(move || parts(&opening)).await??;
         let lazy = LazyDisks::new(Arc::clone(&store), Arc::clone(&plugins), fetch.clone());
-        let resources = Arc::new(StoreResources { store, plugins: Arc::clone(&plugins), allowed, lazy });
+        let service = OnceLock::new();
+        let resources =
+            Arc::new(StoreResources { store, plugins: Arc::clone(&plugins), allowed, lazy, service });
         let machines = machines::open(&config, Arc::clone(&resources)).await?;
         let service = Arc::new(Self {
             facts: HostFacts::read(),
@@ -74,6 +76,7 @@ impl Service {
             admission: tokio::sync::Mutex::new(()),
             reviews: std::sync::atomic::AtomicU64::new(0),
         });
+        let _ = service.resources.service.set(Arc::downgrade(&service));
         tokio::spawn(machines::pause_betrayed(Arc::downgrade(&service)));
         Ok(service)
     }

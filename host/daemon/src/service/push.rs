@@ -43,7 +43,7 @@ impl Service {
             let (base, record) = store.base(&store.resolve(&image)?, watch)?;
             let root = if anywhere { Some(AllowedDirs::new(["/"])?) } else { None };
             let allowed = root.as_ref().unwrap_or(&service.resources().allowed);
-            let push = Push {
+            let mut push = Push {
                 service: &service,
                 layout: &*layout,
                 registry: service.fetch.registry(access),
@@ -53,6 +53,7 @@ impl Service {
                 record: &record,
                 files: files(&request, allowed)?,
             };
+            push.add_kept(&request)?;
             push.run(&request)
         })
     }
@@ -72,6 +73,32 @@ struct Push<'a> {
 }
 
 impl Push<'_> {
+    /// Adds the files that came with the image, as far as the layout has a place for them: its plugin says so of one after
+    /// another. What the request names is there already, and is refused later where there is no place for it.
+    fn add_kept(&mut self, request: &PushRequest) -> Result<(), Error> {
+        if self.layout.prepare(&self.order(request, 0)?).is_err() {
+            // It is told with the files that were named.
+            return Ok(());
+        }
+        let store = &self.service.resources().store;
+        for role in self.record.roles() {
+            if self.files.iter().any(|(taken, _)| taken == role) {
+                continue;
+            }
+            let (file, _) = store.kept_file(&self.record.digest.to_string(), role)?;
+            self.files.push((role.to_owned(), file));
+            let order = self.order(request, 0)?;
+            let taken = self
+                .layout
+                .prepare(&order)
+                .is_ok_and(|packings| packings.iter().any(|packing| packing.role == role));
+            if !taken {
+                self.files.pop();
+            }
+        }
+        Ok(())
+    }
+
     fn run(&self, request: &PushRequest) -> Result<PushReply, Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let order = self.order(request, now)?;
@@ -91,7 +118,9 @@ impl Push<'_> {
         let text = manifest.text.as_bytes();
         let digest = self.registry.push_manifest(&self.reference, &manifest.media_type, text)?;
         let size = blobs.iter().map(|blob| blob.size).sum();
-        Ok(PushReply { reference: format!("docker://{}", self.reference.with_digest(digest)), digest, size })
+        let reference = format!("docker://{}", self.reference.with_digest(digest));
+        let files = self.files.iter().map(|(role, _)| role.clone()).collect();
+        Ok(PushReply { reference, digest, size, files })
     }
 
     /// What the plugin is asked for.

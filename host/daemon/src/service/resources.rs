@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use cap_std::fs::Dir;
 use witvirt_core::Name;
@@ -11,6 +11,7 @@ use witvirt_disk::{Access, AllowedDirs, DiskHandle, ErrorKind, Progress, Store};
 use witvirt_hypervisor::Block;
 use witvirt_machine::{ArrivingDisk, ResourceError, Resources};
 
+use super::Service;
 use super::lazy::LazyDisks;
 use super::plugins::Plugins;
 
@@ -24,6 +25,8 @@ pub struct StoreResources {
     pub allowed: AllowedDirs,
     /// Disks whose images are arriving.
     pub lazy: Arc<LazyDisks>,
+    /// The daemon, once it is there.
+    pub service: OnceLock<Weak<Service>>,
 }
 
 impl StoreResources {
@@ -48,18 +51,26 @@ impl StoreResources {
             _ => None,
         };
         let Some(digest) = below else { return Err(altered) };
-        if self.store.quarantined(&digest)?.is_none() {
-            return Err(altered);
-        }
+        let Some((record, _)) = self.store.quarantined(&digest)? else { return Err(altered) };
         tracing::warn!(image = %digest, "altered on disk and set aside; importing it again from its source");
         // Whoever imported it could read the file, which may lie outside the directories that others may name; and nothing
         // but the same content is accepted.
         let anywhere = AllowedDirs::new(["/"])?;
         let access = Access { allowed: &anywhere, ..self.access() };
-        self.store
-            .restore(access, &digest, &Progress::new())
-            .map(drop)
-            .map_err(|error| error.during(format!("{altered}; importing it again")))
+        let restored = match self.store.restore(access, &digest, &Progress::new()).map(drop) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let refetched = match self.service.get().and_then(Weak::upgrade) {
+            Some(service) => service.refetch(&digest, &record),
+            None => return Err(restored),
+        };
+        let told = |error: witvirt_disk::Error| match error.kind() {
+            // A file it was, and what is wrong with that says more.
+            ErrorKind::Unsupported => restored,
+            _ => error,
+        };
+        refetched.map_err(|error| told(error).during(format!("{altered}; importing it again")))
     }
 }
 

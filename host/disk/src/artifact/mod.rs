@@ -22,6 +22,7 @@ use witvirt_core::artifact::{Descriptor, Manifest};
 
 pub use choose::{choose, interpret};
 pub use pack::{pack, packed_document};
+pub(crate) use plan::FILE_BYTES;
 pub use plan::{check_plan, disk_of};
 pub use publish::{check_documents, check_manifest, check_packings};
 

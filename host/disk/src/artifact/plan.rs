@@ -31,7 +31,10 @@ const CANDIDATES: usize = 256;
 const BLOBS: usize = 16 << 10;
 
 /// Most stored bytes of a file beside the disks; Apple's auxiliary storage has 32 MiB before compression.
-const FILE_BYTES: u64 = 256 << 20;
+pub(crate) const FILE_BYTES: u64 = 256 << 20;
+
+/// Longest word for what a file is for.
+const ROLE: usize = 32;
 
 /// Compares a plan with the manifest's blobs and the limits, and sorts its chunks.
 ///
@@ -150,8 +153,17 @@ impl Check<'_> {
     }
 
     fn file(&mut self, file: &File) -> Result<()> {
-        if file.role.is_empty() {
-            return Err(wrong("its role is empty"));
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if file.role.is_empty()
+            || file.role.len() > ROLE
+            || !file.role.bytes().all(plain)
+            || file.role == "disk"
+        {
+            let role = file.role.chars().take(ROLE).collect::<String>();
+            return Err(wrong(format!(
+                "its role is \"{}\", not a word of up to {ROLE} lower-case letters, digits and hyphens, or the disk's",
+                role.escape_debug()
+            )));
         }
         let stored = self.stored(&file.content)?;
         let bytes = stored.max(file.content.length.unwrap_or(0));

@@ -13,7 +13,7 @@ use witvirt_core::{Digest, Name};
 
 use super::{Store, dirs};
 use crate::error::{Doing, Result};
-use crate::record::{ImageState, ImageSummary};
+use crate::record::{ImageRecord, ImageState, ImageSummary};
 
 const USED: &str = "used";
 
@@ -73,7 +73,7 @@ impl Store {
             if !rules.dry_run && !self.remove_unused(&image, began)? {
                 continue;
             }
-            let allocated = image.record.as_ref().map_or(0, |record| record.allocated);
+            let allocated = image.record.as_ref().map_or(0, occupied);
             missing = missing.saturating_sub(allocated);
             collected.push(Collected {
                 digest: image.digest,
@@ -147,6 +147,13 @@ impl Store {
         let stat = rustix::fs::fstatvfs(&dir).doing(|| "look for free space".into())?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+}
+
+/// Bytes that an image's disk and files occupy.
+fn occupied(record: &ImageRecord) -> u64 {
+    let files: std::collections::BTreeMap<Digest, u64> =
+        record.origins().flat_map(|origin| &origin.files).map(|file| (file.digest, file.size)).collect();
+    record.allocated + files.values().sum::<u64>()
 }
 
 fn seconds(time: SystemTime) -> u64 {

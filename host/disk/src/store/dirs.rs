@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::error::{Doing, Error, ErrorKind, Result};
 
 /// Longest JSON file that is read, in bytes.
-const MAX_JSON: u64 = 1 << 20;
+pub(super) const MAX_JSON: u64 = 1 << 20;
 
 /// Opens a regular file.
 pub(super) fn open(dir: &Dir, name: &str, flags: OFlags) -> Result<File> {

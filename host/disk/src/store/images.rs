@@ -20,6 +20,10 @@ use crate::source::{FileSource, Source};
 
 pub(super) const DISK: &str = "disk.raw";
 pub(super) const RECORD: &str = "image.json";
+pub(super) const FILES: &str = "files";
+
+/// What an image that is taken out of the store is called in the work that takes it along.
+pub(super) const REMOVED: &str = "removed";
 
 /// Fewest digits of a digest that stand for it.
 const SHORTEST: usize = 12;
@@ -120,7 +124,8 @@ impl Store {
     pub fn verify(&self, reference: &str, progress: &Progress) -> Result<Digest> {
         let digest = self.resolve(reference)?;
         let (file, record) = self.open_image(&digest)?;
-        self.rehash(file, record, progress)?;
+        let (_, record) = self.rehash(file, record, progress)?;
+        self.verify_files(&record, progress)?;
         Ok(digest)
     }
 
@@ -158,13 +163,15 @@ impl Store {
             self.quarantine(&digest, &reason)?;
             let message = format!(
                 "image {digest} was altered on disk, it hashes to {actual} now: it is in quarantine, import it again from {}",
-                record.source.path
+                record.origin.source.path
             );
             return Err(Error::new(ErrorKind::Changed, message));
         }
         if seal != record.seal {
-            record.seal = seal;
             let _lock = self.lock(FlockOperation::LockExclusive)?;
+            // Meanwhile it may have got further origins.
+            record = self.read_record(&digest)?;
+            record.seal = seal;
             self.write_record(&dirs::existing(&self.images, &digest.hex())?, &record)?;
         }
         Ok((file, record))
@@ -174,7 +181,7 @@ impl Store {
         let missing = |error: Error| match error.kind() {
             ErrorKind::NotFound => match self.quarantined(digest) {
                 Ok(Some((record, reason))) => {
-                    let from = record.source.path;
+                    let from = record.origin.source.path;
                     let message =
                         format!("image {digest} is in quarantine ({reason}): import it again from {from}");
                     Error::new(ErrorKind::Changed, message)
@@ -230,18 +237,25 @@ impl Store {
         Ok(record)
     }
 
+    /// Of its origins, as many of the last ones are written as a file that is read again can hold.
     pub(super) fn write_record(&self, dir: &cap_std::fs::Dir, record: &ImageRecord) -> Result<()> {
-        let json = serde_json::to_vec_pretty(record).map_err(|error| {
-            Error::new(ErrorKind::InvalidInput, format!("cannot write {RECORD}: {error}"))
-        })?;
-        dirs::write(dir, RECORD, &json)
+        let mut record = record.clone();
+        loop {
+            let json = serde_json::to_vec_pretty(&record).map_err(|error| {
+                Error::new(ErrorKind::InvalidInput, format!("cannot write {RECORD}: {error}"))
+            })?;
+            if json.len() as u64 <= dirs::MAX_JSON || record.others.is_empty() {
+                return dirs::write(dir, RECORD, &json);
+            }
+            record.others.remove(0);
+        }
     }
 
     /// Takes an image out of the store in one step; the caller's directory takes it along when it is dropped.
     pub(super) fn set_aside(&self, digest: &Digest, temp: &Temp) -> Result<()> {
         let hex = digest.hex();
         let home = if self.images.exists(&hex) { &self.images } else { &self.quarantined };
-        home.rename(&hex, &temp.dir, "removed").doing(|| format!("remove image {digest}"))?;
+        home.rename(&hex, &temp.dir, REMOVED).doing(|| format!("remove image {digest}"))?;
         dirs::sync(home)
     }
 

@@ -261,18 +261,13 @@ impl Store {
         request.name.clone_from(&parts.record.name);
         request.replace = true;
         request.source_digest = true;
+        request.recorded_as = Some(parts.record.label.clone());
         request.checksums = parts.record.sha256.into_iter().map(Into::into).collect();
         let imported = self.import(access, &request, progress).map_err(|error| {
             // The file's own name says nothing to anybody.
             error.during(&parts.record.label)
         })?;
-        let mut image = imported.record;
-        let digest = image.digest;
-        if !imported.existed {
-            image.source.path.clone_from(&parts.record.label);
-            let _lock = self.lock(FlockOperation::LockExclusive)?;
-            self.write_record(&dirs::existing(&self.images, &digest.hex())?, &image)?;
-        }
+        let digest = imported.record.digest;
         let (base, _) = self.base(&digest, progress)?;
         let dir = self.lazy_dir(&parts.id)?;
         write_record(&dir, &LazyRecord { image: Some(digest), ..parts.record.clone() })?;

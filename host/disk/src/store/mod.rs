@@ -3,6 +3,7 @@
 //! ```text
 //! images/<digest>/disk.raw     what a guest sees; mode 0400
 //! images/<digest>/image.json   the ImageRecord
+//! images/<digest>/files/       what lay beside the disk in artifacts, by the digests of the files
 //! images/<digest>/used         empty; its modification time is when the image was last opened
 //! names/<name>                 a digest
 //! lazy/<id>/                   images that machines run from while they arrive
@@ -21,6 +22,7 @@ mod dirs;
 mod disks;
 mod images;
 mod import;
+mod kept;
 mod lazy;
 mod overlay;
 mod quarantine;

@@ -50,22 +50,28 @@ impl Store {
         Ok(Some((record, reason)))
     }
 
-    /// Imports an image in quarantine again from the local file that it came from.
+    /// Imports an image in quarantine again from a local file that it came from, the last one first.
     ///
     /// # Errors
-    /// `Unsupported` when it came from elsewhere; `Changed` when the file holds another disk by now, which is not kept;
-    /// whatever importing it reports.
+    /// `Unsupported` when it came from elsewhere only; `Changed` when the last file that could be read holds another disk by
+    /// now, which is not kept; whatever importing it reports.
     pub fn restore(&self, access: Access<'_>, digest: &Digest, progress: &Progress) -> Result<Imported> {
         let Some((record, _)) = self.quarantined(digest)? else {
             return Err(Error::new(ErrorKind::NotFound, format!("image {digest} is not in quarantine")));
         };
-        if !record.source.path.starts_with('/') {
-            let message = format!("image {digest} did not come from a file of this host");
-            return Err(Error::new(ErrorKind::Unsupported, message));
+        let message = format!("image {digest} did not come from a file of this host");
+        let mut failed = Error::new(ErrorKind::Unsupported, message);
+        for origin in record.origins().rev().filter(|origin| origin.source.path.starts_with('/')) {
+            let file = SourceFile::new(&origin.source.path).with_format(&origin.source.format);
+            let mut request = ImportRequest::new(file);
+            request.reading.member.clone_from(&origin.member);
+            let imported = self.import(access, &request, progress);
+            match imported.and_then(|imported| self.accept_restored(digest, imported)) {
+                Ok(imported) => return Ok(imported),
+                Err(error) => failed = error,
+            }
         }
-        let file = SourceFile::new(&record.source.path).with_format(&record.source.format);
-        let imported = self.import(access, &ImportRequest::new(file), progress)?;
-        self.accept_restored(digest, imported)
+        Err(failed)
     }
 
     /// Checks that what was imported again is what was lost, and forgets the altered one.
@@ -80,7 +86,7 @@ impl Store {
             }
             let message = format!(
                 "image {digest} was altered on disk, and its source {} holds another disk by now ({actual})",
-                imported.record.source.path
+                imported.record.origin.source.path
             );
             return Err(Error::new(ErrorKind::Changed, message));
         }

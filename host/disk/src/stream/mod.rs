@@ -23,5 +23,6 @@ pub(crate) use incoming::{Arrival, Beginning, Incoming};
 pub(crate) use open::{Arriving, Plan, Unwrapped, Wrappings, unwrap_source, unwrap_stream};
 pub(crate) use raw::{Leaf, RawStream};
 pub(crate) use spool::{Remote, Spool, Spooling};
-pub(crate) use tar::Skip;
+pub use tar::Whiteouts;
+pub(crate) use tar::{Meant, Skip};
 pub use transport::{InvalidUnpack, Transport, Unpack};

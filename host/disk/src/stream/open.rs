@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::decode::{decoder, recognise};
 use super::incoming::failure;
-use super::tar::{self, BLOCK, Chooser, MemberReader, Walk};
+use super::tar::{self, BLOCK, Chooser, Meant, MemberReader, Walk};
 use super::transport::{Transport, Unpack};
 use crate::error::{Error, ErrorKind, Result};
 use crate::request::Reading;
@@ -122,7 +122,7 @@ pub(crate) fn unwrap_stream(
     label: &str,
     size: Option<u64>,
     plan: &Plan<'_>,
-    member: Option<&str>,
+    member: Meant<'_>,
     is_image: &dyn Fn(&[u8]) -> Result<bool>,
 ) -> Result<Arriving> {
     let wrappings = Wrappings::default();
@@ -137,7 +137,7 @@ pub(crate) fn unwrap_stream(
         }
         arriving.unwrap(transport, member)?;
     }
-    if member.is_some() && !arriving.wrappings.transports.contains(&Transport::Tar) {
+    if member.path.is_some() && !arriving.wrappings.transports.contains(&Transport::Tar) {
         return Err(no_archive(label));
     }
     Ok(arriving)
@@ -160,7 +160,7 @@ impl Arriving {
         Ok(())
     }
 
-    fn unwrap(&mut self, transport: Transport, member: Option<&str>) -> Result<()> {
+    fn unwrap(&mut self, transport: Transport, member: Meant<'_>) -> Result<()> {
         let reader = std::mem::replace(&mut self.reader, Box::new(io::empty()));
         if transport == Transport::Tar {
             let (reader, entry) = MemberReader::find(reader, &self.label, member)?;
@@ -212,7 +212,7 @@ pub(crate) fn unwrap_source(
 /// The chosen member as a window of the archive; `None` when it is stored with holes.
 fn member_of(source: &Arc<dyn Source>, member: Option<&str>) -> Result<Option<(Arc<dyn Source>, String)>> {
     let mut walk = Walk::new(Cursor::new(Arc::clone(source)), source.label());
-    let mut chooser = Chooser::new(source.label(), member);
+    let mut chooser = Chooser::new(source.label(), member.into());
     let mut found = None;
     while let Some(entry) = walk.next()? {
         if chooser.consider(&entry)? {

@@ -71,11 +71,18 @@ fn build(raw: &[u8], chunk: usize) -> Built {
             blobs: vec![Arc::new(Shared(blob)) as Arc<dyn Blob>],
             unpack: Unpack::Stated(vec![Transport::Lz4Apple]),
             member: None,
+            whiteouts: None,
             digest: Some(sha256(bytes)),
         });
     }
     Built {
-        disk: ArtifactDisk { label: "registry/vm@1".into(), size: Some(raw.len() as u64), pieces },
+        disk: ArtifactDisk {
+            label: "registry/vm@1".into(),
+            size: Some(raw.len() as u64),
+            pieces,
+            files: Vec::new(),
+            machine: Vec::new(),
+        },
         blobs,
     }
 }
@@ -142,9 +149,16 @@ fn an_image_file_in_pieces_is_read_by_its_plugin() {
             blobs,
             unpack: Unpack::Auto,
             member: None,
+            whiteouts: None,
             digest: Some(sha256(&bytes)),
         };
-        let mut disk = ArtifactDisk { label: "registry/vm@2".into(), size: None, pieces: vec![piece] };
+        let mut disk = ArtifactDisk {
+            label: "registry/vm@2".into(),
+            size: None,
+            pieces: vec![piece],
+            files: Vec::new(),
+            machine: Vec::new(),
+        };
         assert_eq!(import(&bench, &request(&disk, None)).unwrap().record.digest, digest_of(&raw));
         disk.pieces[0].digest = Some(sha256(b"other"));
         assert_eq!(import(&bench, &request(&disk, None)).unwrap_err().kind(), ErrorKind::Corrupt);

@@ -57,7 +57,7 @@ fn the_image_is_the_file_that_no_other_names() {
     let disk =
         fs::read(bench.dir.path().join("store/images").join(record.digest.hex()).join("disk.raw")).unwrap();
     assert!(disk[..1 << 20] == part && disk[1 << 20..] == raw[1 << 20..]);
-    assert!(record.source.path.ends_with("index.xml"), "{}", record.source.path);
+    assert!(record.origin.source.path.ends_with("index.xml"), "{}", record.origin.source.path);
 
     fs::write(dir.join("other.xml"), "bundle\none.hds\ntwo.hds\n").unwrap();
     let error = import().unwrap_err();

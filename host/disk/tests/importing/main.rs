@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 mod artifact;
+mod beside;
 mod directory;
 mod endings;
 mod fake;

@@ -37,9 +37,9 @@ fn an_image_is_downloaded_once() {
             let progress = Progress::new();
             let record = bench.store.import(bench.access(), &request(&blob), &progress).unwrap().record;
             assert_eq!(record.digest, digest_of(&raw));
-            assert_eq!(record.source.path, "http://fake/image");
-            assert_eq!(record.source.size, size);
-            assert!(record.source.digest.is_some());
+            assert_eq!(record.origin.source.path, "http://fake/image");
+            assert_eq!(record.origin.source.size, size);
+            assert!(record.origin.source.digest.is_some());
             // The whole of it, and a few tables and ends.
             assert!(blob.served() <= size + size / 10 + (1 << 20), "{} of {size}", blob.served());
             assert_eq!((progress.status().done, progress.status().total), (size, size));

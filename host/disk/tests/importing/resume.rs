@@ -66,7 +66,7 @@ fn a_server_that_comes_back_is_asked_for_the_rest() {
         blob.cut.store(u64::MAX, Ordering::Relaxed);
         let record = import(&bench, &wanted).unwrap().record;
         assert_eq!(record.digest, digest_of(&raw), "{format}");
-        assert_eq!(record.source.digest, Some(sha256(&image)), "{format}");
+        assert_eq!(record.origin.source.digest, Some(sha256(&image)), "{format}");
         let again = blob.served() - before;
         // A checkpoint of the hash functions every 4 MiB, and the window of what had arrived but was not written.
         assert!(again < size - cut + (28 << 20), "{format}: {again} bytes for the last {}", size - cut);

@@ -87,11 +87,11 @@ fn raw_streams_go_straight_into_the_store() {
             request.checksums = vec![Checksum::from(sha256(&bytes))];
             let record = import_once(&bench, &request);
             assert_eq!(
-                (record.digest, &record.transport[..]),
+                (record.digest, &record.origin.transport[..]),
                 (expected, &[transport][..]),
                 "{program} {arguments:?}"
             );
-            assert_eq!(record.source.digest, Some(sha256(&bytes)));
+            assert_eq!(record.origin.source.digest, Some(sha256(&bytes)));
         }
     }
     assert_eq!(bench.unfinished().len(), 0);
@@ -125,8 +125,12 @@ fn images_in_formats_are_read_from_streams() {
             for request in [file(&bench, "packed"), upload(bytes, None), request(&ranged), request(&plain)] {
                 let record = import_once(&bench, &request);
                 let what = format!("{options:?} {program} {:?}", request.source);
-                assert_eq!((record.digest, record.source.format.as_str()), (expected, "qcow2"), "{what}");
-                assert_eq!(record.transport, [transport], "{what}");
+                assert_eq!(
+                    (record.digest, record.origin.source.format.as_str()),
+                    (expected, "qcow2"),
+                    "{what}"
+                );
+                assert_eq!(record.origin.transport, [transport], "{what}");
             }
         }
     }
@@ -164,8 +168,8 @@ fn archives_are_windows_of_files_and_streams_of_servers() {
             request.checksums = vec![sum.clone()];
             let record = import_once(&bench, &request);
             assert_eq!(record.digest, expected, "{name} {:?}", request.source);
-            assert_eq!(record.transport, transports, "{name}");
-            assert!(record.member.unwrap().starts_with("box.qcow2"), "{name}");
+            assert_eq!(record.origin.transport, transports, "{name}");
+            assert!(record.origin.member.unwrap().starts_with("box.qcow2"), "{name}");
         }
     }
     let mut wrong = file(&bench, "box.ova");

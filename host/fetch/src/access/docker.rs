@@ -102,7 +102,7 @@ impl DockerConfig {
     }
 
     /// The credentials for a repository: a helper for this registry, else the longest entry that fits, else the store.
-    pub(super) async fn find(&self, registry: &str, repository: &str) -> Result<Option<Credential>> {
+    pub(crate) async fn find(&self, registry: &str, repository: &str) -> Result<Option<Credential>> {
         if self.only.as_ref().is_some_and(|only| only != registry) {
             return Ok(None);
         }
@@ -201,23 +201,23 @@ mod tests {
     async fn the_longest_entry_counts() {
         let text = r#"{"auths": {
             "https://index.docker.io/v1/": {"auth": "aHViOnB3"},
-            "quay.io": {"username": "q", "password": "p"},
-            "quay.io/team/app": {"auth": "dGVhbTpzZWNyZXQAAA=="},
-            "ghcr.io": {"identitytoken": "idt"},
-            "gcr.io": {"registrytoken": "rt"},
+            "registry.example": {"username": "q", "password": "p"},
+            "registry.example/team/app": {"auth": "dGVhbTpzZWNyZXQAAA=="},
+            "git.example": {"identitytoken": "idt"},
+            "cloud.example": {"registrytoken": "rt"},
             "empty.example": {}
         }, "HttpHeaders": {"User-Agent": "x"}}"#;
         let config = DockerConfig::parse(text.as_bytes(), Helpers::Refuse).unwrap();
         for (registry, repository, wanted) in [
             ("docker.io", "library/alpine", basic("hub", "pw")),
-            ("quay.io", "other/app", basic("q", "p")),
-            ("quay.io", "team/app", basic("team", "secret")),
-            ("quay.io", "team/app/more", basic("team", "secret")),
-            ("quay.io", "team/application", basic("q", "p")),
-            ("ghcr.io", "x", Some(Credential::Identity(Secret::new("idt")))),
-            ("gcr.io", "x", Some(Credential::Login(Login::Bearer(Secret::new("rt"))))),
+            ("registry.example", "other/app", basic("q", "p")),
+            ("registry.example", "team/app", basic("team", "secret")),
+            ("registry.example", "team/app/more", basic("team", "secret")),
+            ("registry.example", "team/application", basic("q", "p")),
+            ("git.example", "x", Some(Credential::Identity(Secret::new("idt")))),
+            ("cloud.example", "x", Some(Credential::Login(Login::Bearer(Secret::new("rt"))))),
             ("empty.example", "x", None),
-            ("evil-quay.io", "team/app", None),
+            ("evil-registry.example", "team/app", None),
         ] {
             assert_eq!(config.find(registry, repository).await.unwrap(), wanted, "{registry}/{repository}");
         }
@@ -227,8 +227,9 @@ mod tests {
     #[tokio::test]
     async fn old_files_and_broken_ones() {
         let old =
-            DockerConfig::parse(br#"{"quay.io": {"auth": "aHViOnB3", "email": ""}}"#, Helpers::Run).unwrap();
-        assert_eq!(old.find("quay.io", "a").await.unwrap(), basic("hub", "pw"));
+            DockerConfig::parse(br#"{"registry.example": {"auth": "aHViOnB3", "email": ""}}"#, Helpers::Run)
+                .unwrap();
+        assert_eq!(old.find("registry.example", "a").await.unwrap(), basic("hub", "pw"));
         for bad in ["", "[]", r#"{"auths": {"a": "hunter2"}}"#, r#"{"auths": 1}"#] {
             let error = DockerConfig::parse(bad.as_bytes(), Helpers::Run).unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");

@@ -140,7 +140,7 @@ mod tests {
         let path = std::env::var("PATH").unwrap_or_default();
         // SAFETY: no other test of this program writes the environment, and std's readers of it take the same lock.
         unsafe { std::env::set_var("PATH", format!("{}:{path}", dir.path().display())) };
-        let get = |name: &'static str| get_within(name, "quay.io", Duration::from_secs(10));
+        let get = |name: &'static str| get_within(name, "registry.example", Duration::from_secs(10));
         let password = Secret::new("hunter2");
         let joe = Credential::Login(Login::Basic { user: "joe-get".into(), password });
         assert_eq!(get("good").await.unwrap(), Some(joe));
@@ -158,7 +158,7 @@ mod tests {
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
         let start = Instant::now();
-        let error = get_within("hangs", "quay.io", Duration::from_millis(200)).await.unwrap_err();
+        let error = get_within("hangs", "registry.example", Duration::from_millis(200)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(start.elapsed() < Duration::from_secs(5));
     }

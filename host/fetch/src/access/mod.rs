@@ -180,6 +180,7 @@ pub struct RegistryAccess {
     /// By the host that references name.
     login: Option<(String, Login)>,
     docker: Vec<Arc<DockerConfig>>,
+    authorities: Option<Authorities>,
 }
 
 impl RegistryAccess {
@@ -200,6 +201,17 @@ impl RegistryAccess {
     pub fn with_docker_config(mut self, config: DockerConfig) -> Self {
         self.docker.push(Arc::new(config));
         self
+    }
+
+    /// With certificates to trust besides those of the system and the config.
+    #[must_use]
+    pub fn with_authorities(mut self, authorities: Authorities) -> Self {
+        self.authorities = Some(authorities);
+        self
+    }
+
+    pub(crate) fn authorities(&self) -> Option<&Authorities> {
+        self.authorities.as_ref()
     }
 
     /// What to present for a repository of a registry; `registry` as references name it.

@@ -22,12 +22,13 @@ pub use push::Upload;
 pub use reference::Reference;
 pub(crate) use session::Session;
 
-use crate::Fetch;
 use crate::access::RegistryAccess;
+use crate::client::Client;
 use crate::failure::{Attempt, Failure, Patience};
 use crate::http::{Remote, RemoteBlob};
 use crate::label;
 use crate::resource::{Auth, Resource};
+use crate::{Authorities, Fetch};
 use endpoint::Endpoint;
 use session::Actions;
 
@@ -39,6 +40,8 @@ pub struct Registry {
     fetch: Fetch,
     access: RegistryAccess,
     sessions: Arc<Mutex<Sessions>>,
+    /// Connections of this caller alone, by host: where it trusts authorities of its own.
+    clients: Arc<Mutex<HashMap<String, Client>>>,
 }
 
 /// By host, repository and what is to be done there.
@@ -53,7 +56,7 @@ struct Answer {
 
 impl Registry {
     pub(crate) fn new(fetch: Fetch, access: RegistryAccess) -> Self {
-        Self { fetch, access, sessions: Arc::default() }
+        Self { fetch, access, sessions: Arc::default(), clients: Arc::default() }
     }
 
     /// The digest that a reference stands for now: the one it has, or what the registry says of its tag. Nothing is
@@ -112,7 +115,7 @@ impl Registry {
             let url = endpoint.url(&["blobs", &digest.to_string()]);
             self.resource(&endpoint, url, Actions::Pull)
         });
-        let open = Remote::open(label, places.collect(), Some(digest));
+        let open = Remote::open(label, places.collect::<Result<_>>()?, Some(digest));
         let mut remote = self.fetch.inner.runtime.block_on(open)?;
         // What a registry sends without saying how much ends here too.
         let size = *remote.facts.size.get_or_insert(descriptor.size);
@@ -195,7 +198,7 @@ impl Registry {
         reference: &Reference,
     ) -> Result<Answer> {
         let resource =
-            self.resource(endpoint, endpoint.url(&["manifests", &reference.target()]), Actions::Pull);
+            self.resource(endpoint, endpoint.url(&["manifests", &reference.target()]), Actions::Pull)?;
         let mut headers = HeaderMap::new();
         for media_type in document::ACCEPTED {
             headers.append(ACCEPT, HeaderValue::from_static(media_type));
@@ -217,21 +220,39 @@ impl Registry {
         Endpoint::all(&self.fetch.inner.config, reference)
     }
 
-    fn resource(&self, endpoint: &Endpoint, url: url::Url, actions: Actions) -> Resource {
-        let session = self.session(endpoint, actions);
-        Resource::new(session.client.clone(), url, Auth::Session(session.clone()), session.plain.clone())
+    fn resource(&self, endpoint: &Endpoint, url: url::Url, actions: Actions) -> Result<Resource> {
+        let session = self.session(endpoint, actions)?;
+        let (client, plain) = (session.client.clone(), session.plain.clone());
+        Ok(Resource::new(client, url, Auth::Session(session), plain))
+    }
+
+    /// The connections to a host: the caller's own where it trusts authorities of its own.
+    fn client(&self, host: &str) -> Result<Client> {
+        let inner = &self.fetch.inner;
+        let shared = inner.registries.get(host).unwrap_or(&inner.client);
+        let Some(own) = self.access.authorities() else { return Ok(shared.clone()) };
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(host) {
+            return Ok(client.clone());
+        }
+        let file = inner.config.registry.get(host).and_then(|registry| registry.ca_file.as_ref());
+        let file = file.map_or_else(|| Ok(Authorities::default()), |file| Authorities::from_file(file))?;
+        let client = self.fetch.client_with(own, &file.and(&inner.authorities))?;
+        clients.insert(host.to_owned(), client.clone());
+        Ok(client)
     }
 
     /// One session for each repository: blobs that are read at the same time share a token.
-    fn session(&self, endpoint: &Endpoint, actions: Actions) -> Arc<Session> {
+    fn session(&self, endpoint: &Endpoint, actions: Actions) -> Result<Arc<Session>> {
         let key = (endpoint.host.clone(), endpoint.repository.clone(), actions);
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || {
-            let inner = &self.fetch.inner;
-            let client = inner.registries.get(&endpoint.host).unwrap_or(&inner.client).clone();
-            Arc::new(Session::new(client, endpoint, actions, self.access.clone(), inner.plain.clone()))
-        };
-        sessions.entry(key).or_insert_with(make).clone()
+        if let Some(session) = sessions.get(&key) {
+            return Ok(Arc::clone(session));
+        }
+        let (client, plain) = (self.client(&endpoint.host)?, self.fetch.inner.plain.clone());
+        let session = Arc::new(Session::new(client, endpoint, actions, self.access.clone(), plain));
+        sessions.insert(key, Arc::clone(&session));
+        Ok(session)
     }
 }
 

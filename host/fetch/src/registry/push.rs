@@ -54,7 +54,7 @@ impl Registry {
     pub fn has_blob(&self, reference: &Reference, digest: Digest) -> Result<bool> {
         let endpoint = Endpoint::origin(&self.fetch.inner.config, reference)?;
         let url = endpoint.url(&["blobs", &digest.to_string()]);
-        let resource = self.resource(&endpoint, url, Actions::PullAndPush);
+        let resource = self.resource(&endpoint, url, Actions::PullAndPush)?;
         self.fetch.inner.runtime.block_on(async {
             let mut patience = Patience::new(resource.client.limits(), resource.client.limits().attempts);
             loop {
@@ -85,7 +85,7 @@ impl Registry {
             return Ok(false);
         }
         let endpoint = Endpoint::origin(&self.fetch.inner.config, reference)?;
-        let session = self.session(&endpoint, Actions::PullAndPush);
+        let session = self.session(&endpoint, Actions::PullAndPush)?;
         let during = |error: Error| error.during(format!("{digest} to {}", reference.repository_name()));
         let mut patience = Patience::new(session.client.limits(), session.client.limits().attempts);
         loop {
@@ -108,7 +108,7 @@ impl Registry {
     /// What a registry answers.
     pub fn start_upload(&self, reference: &Reference) -> Result<Upload> {
         let endpoint = Endpoint::origin(&self.fetch.inner.config, reference)?;
-        let session = self.session(&endpoint, Actions::PullAndPush);
+        let session = self.session(&endpoint, Actions::PullAndPush)?;
         let config = self.fetch.inner.config.registry.get(reference.registry());
         let chunk = config.and_then(|own| own.upload_chunk);
         let chunk =
@@ -144,7 +144,7 @@ impl Registry {
         let media_type = HeaderValue::from_str(media_type)
             .map_err(|_| during(Error::new(ErrorKind::InvalidInput, "the media type is none")))?;
         let endpoint = Endpoint::origin(&self.fetch.inner.config, reference)?;
-        let session = self.session(&endpoint, Actions::PullAndPush);
+        let session = self.session(&endpoint, Actions::PullAndPush)?;
         let url = endpoint.url(&["manifests", &reference.target()]);
         let body = Bytes::copy_from_slice(manifest);
         self.fetch.inner.runtime.block_on(async {

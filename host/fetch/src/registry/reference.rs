@@ -191,12 +191,12 @@ mod tests {
             ("localhost:5000/a/b/c:v1", "localhost:5000/a/b/c:v1"),
             ("host.example/app", "host.example/app:latest"),
             ("Host/app", "Host/app:latest"),
-            ("Quay.IO/app", "quay.io/app:latest"),
+            ("Registry.Example/app", "registry.example/app:latest"),
             ("[::1]:5000/app", "[::1]:5000/app:latest"),
             ("127.0.0.1:5000/app", "127.0.0.1:5000/app:latest"),
-            ("quay.io/a__b/c--d/e.f_g:_x.Y-1", "quay.io/a__b/c--d/e.f_g:_x.Y-1"),
-            (&format!("quay.io/a@sha256:{hex}"), &format!("quay.io/a@sha256:{hex}")),
-            (&format!("quay.io/a:t@sha256:{hex}"), &format!("quay.io/a:t@sha256:{hex}")),
+            ("registry.example/a__b/c--d/e.f_g:_x.Y-1", "registry.example/a__b/c--d/e.f_g:_x.Y-1"),
+            (&format!("registry.example/a@sha256:{hex}"), &format!("registry.example/a@sha256:{hex}")),
+            (&format!("registry.example/a:t@sha256:{hex}"), &format!("registry.example/a:t@sha256:{hex}")),
         ] {
             let reference: Reference = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(reference.to_string(), wanted, "{text}");
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_is_no_reference_is_refused() {
-        let long = format!("quay.io/{}", "a/".repeat(130));
+        let long = format!("registry.example/{}", "a/".repeat(130));
         for bad in [
             "",
             ":",

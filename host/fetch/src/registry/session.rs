@@ -273,12 +273,13 @@ mod tests {
     use crate::access::RegistryAccess;
     use crate::client::Client;
     use crate::config::FetchConfig;
+    use crate::reach::Reach;
     use crate::tls::Authorities;
 
     fn session() -> Session {
         let config = FetchConfig::default();
-        let client = Client::new(&config.http, &Authorities::default()).unwrap();
-        let reference = "quay.io/a/b".parse().unwrap();
+        let client = Client::new(&config.http, &Authorities::default(), &Reach::default()).unwrap();
+        let reference = "registry.example/a/b".parse().unwrap();
         let endpoint = Endpoint::origin(&config, &reference).unwrap();
         let plain = ["plain.example:5001".to_owned()];
         Session::new(client, &endpoint, Actions::Pull, RegistryAccess::anonymous(), plain.into())

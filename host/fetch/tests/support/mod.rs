@@ -171,6 +171,7 @@ pub fn hasty() -> FetchConfig {
         slowest_rate: ByteSize(0),
         attempts: 3,
         longest_pause: Span(Duration::from_millis(1000)),
+        allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
         ..HttpConfig::default()
     };
     FetchConfig { http, ..FetchConfig::default() }

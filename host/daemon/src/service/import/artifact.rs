@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use witvirt_core::Digest;
 use witvirt_core::artifact::{self as core, DiskContent, Plan, Stored};
 use witvirt_disk::artifact::{SMALL_BLOB, choose, disk_of, interpret};
-use witvirt_disk::{ArtifactDisk, ArtifactPiece, Blob, ErrorKind as DiskError, ImportSource, Limits};
+use witvirt_disk::{
+    ArtifactDisk, ArtifactFile, ArtifactPiece, Blob, ErrorKind as DiskError, ImportSource, Limits, Origin,
+    Whiteouts,
+};
 use witvirt_fetch::registry::Descriptor;
-use witvirt_fetch::{DockerConfig, Helpers, Reference, Registry, RegistryAccess};
+use witvirt_fetch::{Authorities, DockerConfig, Helpers, Reference, Registry, RegistryAccess};
 
-use super::{Import, invalid, login_of, platform};
+use super::{As, Import, invalid, login_of, platform};
 use crate::api::image::{ImportReply, RemoteAccess};
 use crate::api::{Error, ErrorKind};
 
@@ -30,17 +33,20 @@ struct Artifact<'a> {
 impl Import<'_> {
     pub(super) fn import_artifact(&self, reference: &Reference) -> Result<ImportReply, Error> {
         let tail = self.label_tail();
-        let same = |path: &str| is_from(path, reference, &tail);
+        let same = |origin: &Origin| is_from(&origin.source.path, reference, &tail);
         if let Some(reply) = self.without_asking(&same)? {
             return Ok(reply);
         }
-        let access = registry_access(self.request.access.as_ref(), reference)?;
+        let access = match self.who {
+            As::Requester => registry_access(self.request.access.as_ref(), reference)?,
+            As::Operator => self.service.fetch.operator_access()?,
+        };
         let registry = self.service.fetch.registry(access);
         let digest = registry.resolve(reference)?;
         let label = format!("docker://{}{tail}", reference.with_digest(digest));
         // Whoever waits here has shown the registry credentials of its own and got a digest.
         self.service.flights.alone(&label, self.watch, || {
-            if let Some(found) = self.known(&|path| path == label)? {
+            if let Some(found) = self.known(&|origin| origin.source.path == label)? {
                 return self.adopt(found);
             }
             self.fetch_artifact(&registry, &reference.with_digest(digest), label.clone())
@@ -84,32 +90,39 @@ impl Import<'_> {
         let mut small = |blob: &core::Descriptor| artifact.small(blob.digest);
         let plan = interpret(&*plugin, &layout, &manifest, member, &mut small, &Limits::default())?;
         let disk = disk_of(&plan, member)?;
-        let facts = facts(&plan, &layout);
+        let beside = Beside { files: artifact.files(&plan.files)?, facts: facts(&plan, &layout) };
         match &disk.content {
             DiskContent::Chunks { size, chunks } => {
                 let stored: Vec<(u64, &Stored)> =
                     chunks.iter().map(|chunk| (chunk.offset, &chunk.content)).collect();
-                self.import_disk(artifact.disk(Some(*size), &stored)?, disk.format.as_ref(), facts)
+                self.import_disk(artifact.disk(Some(*size), &stored)?, disk.format.as_ref(), &beside)
             }
-            DiskContent::Whole(places) => self.first_of(&artifact, places, disk.format.as_ref(), facts),
+            DiskContent::Whole(places) => self.first_of(&artifact, places, disk.format.as_ref(), &beside),
         }
     }
 
-    /// The first place that has the file: only a member of a tar can be missing.
+    /// The first place that has the file: only a member of a tar can be missing, and the places are layers then, of which
+    /// each hides what it deletes of those below it.
     fn first_of(
         &self,
         artifact: &Artifact<'_>,
         places: &[Stored],
         format: Option<&String>,
-        facts: Vec<(String, String)>,
+        beside: &Beside,
     ) -> Result<ImportReply, Error> {
+        let whiteouts = Whiteouts::default();
         let mut missing = None;
         for place in places {
-            let disk = artifact.disk(None, &[(0, place)])?;
-            match self.import_disk(disk, format, facts.clone()) {
+            let mut disk = artifact.disk(None, &[(0, place)])?;
+            disk.pieces.iter_mut().for_each(|piece| piece.whiteouts = Some(whiteouts.clone()));
+            match self.import_disk(disk, format, beside) {
                 Err(error) if error.kind == ErrorKind::NotFound => missing = Some(error),
                 ended => return ended,
             }
+        }
+        if let Some(hidden) = whiteouts.hid() {
+            let message = format!("{} holds no disk: an upper layer deletes {hidden}", artifact.label);
+            return Err(Error::new(ErrorKind::NotFound, message));
         }
         Err(missing.unwrap_or_else(|| invalid(format!("{} holds no disk", artifact.label))))
     }
@@ -118,12 +131,19 @@ impl Import<'_> {
         &self,
         disk: ArtifactDisk,
         format: Option<&String>,
-        facts: Vec<(String, String)>,
+        beside: &Beside,
     ) -> Result<ImportReply, Error> {
+        let disk = ArtifactDisk { files: beside.files.clone(), machine: beside.facts.clone(), ..disk };
         let mut wanted = self.wanted(ImportSource::Artifact(disk))?;
         wanted.reading.format = wanted.reading.format.or_else(|| format.cloned());
-        self.store(&wanted, None, facts)
+        self.store(&wanted, None, beside.facts.clone())
     }
+}
+
+/// What an artifact holds beside its disk.
+struct Beside {
+    files: Vec<ArtifactFile>,
+    facts: Vec<(String, String)>,
 }
 
 impl Artifact<'_> {
@@ -140,12 +160,34 @@ impl Artifact<'_> {
 
     /// The source of an import; `size` is that of the image file where it is known.
     fn disk(&self, size: Option<u64>, stored: &[(u64, &Stored)]) -> Result<ArtifactDisk, Error> {
-        let digests: Vec<Digest> = stored.iter().flat_map(|(_, stored)| stored.blobs.clone()).collect();
-        let mut blobs = self.open(&digests)?.into_iter();
         let count = stored.len();
-        let pieces = stored.iter().enumerate().map(|(index, (offset, stored))| {
+        let named = stored
+            .iter()
+            .enumerate()
+            .map(|(index, (offset, stored))| (format!("layer {} of {count}", index + 1), *offset, *stored));
+        let pieces = self.pieces(&named.collect::<Vec<_>>())?;
+        Ok(ArtifactDisk { label: self.label.clone(), size, pieces, files: Vec::new(), machine: Vec::new() })
+    }
+
+    /// What lies beside the disks.
+    fn files(&self, files: &[core::File]) -> Result<Vec<ArtifactFile>, Error> {
+        let named: Vec<_> =
+            files.iter().map(|file| (format!("the {}", file.role), 0, &file.content)).collect();
+        let pieces = self.pieces(&named)?;
+        let file = |(file, content): (&core::File, ArtifactPiece)| {
+            let core::File { role, name, .. } = file;
+            ArtifactFile { role: role.clone(), name: name.clone(), content }
+        };
+        Ok(files.iter().zip(pieces).map(file).collect())
+    }
+
+    /// Bytes with their names in messages and their offsets, where they are.
+    fn pieces(&self, named: &[(String, u64, &Stored)]) -> Result<Vec<ArtifactPiece>, Error> {
+        let digests: Vec<Digest> = named.iter().flat_map(|(.., stored)| stored.blobs.clone()).collect();
+        let mut blobs = self.open(&digests)?.into_iter();
+        let piece = |(name, offset, stored): &(String, u64, &Stored)| {
             Ok(ArtifactPiece {
-                name: format!("layer {} of {count}", index + 1),
+                name: name.clone(),
                 offset: *offset,
                 length: stored.length,
                 blobs: blobs.by_ref().take(stored.blobs.len()).collect(),
@@ -154,11 +196,11 @@ impl Artifact<'_> {
                     .parse()
                     .map_err(|error| invalid(format!("{}: {error}", self.label)))?,
                 member: stored.member.clone(),
+                whiteouts: None,
                 digest: stored.digest,
             })
-        });
-        let pieces = pieces.collect::<Result<_, Error>>()?;
-        Ok(ArtifactDisk { label: self.label.clone(), size, pieces })
+        };
+        named.iter().map(piece).collect()
     }
 
     /// Asks for blobs, several at once: an artifact may have hundreds. Their order is kept.
@@ -199,10 +241,8 @@ pub(in crate::service) fn registry_access(
     if !access.headers.is_empty() {
         return Err(invalid("headers are for HTTP servers, registries take credentials"));
     }
-    if access.ca.is_some() {
-        let hint =
-            format!("the operator trusts them with ca-file in [registry.\"{}\"]", reference.registry());
-        return Err(invalid("certificates of registries are in the config").hint(hint));
+    if let Some(ca) = &access.ca {
+        registry = registry.with_authorities(Authorities::from_pem(ca.as_bytes())?);
     }
     if let Some(login) = &access.login {
         registry = registry.with_login(reference.registry(), login_of(login)?);
@@ -239,14 +279,14 @@ mod tests {
     #[test]
     fn a_recorded_source_is_recognised_at_any_digest() {
         let digest = format!("sha256:{}", "0a".repeat(32));
-        let path = format!("docker://quay.io/a/b:1@{digest}");
+        let path = format!("docker://registry.example/a/b:1@{digest}");
         let reference = |text: &str| text.parse().unwrap();
-        assert!(is_from(&path, &reference("quay.io/a/b:1"), ""));
-        assert!(is_from(&path, &reference(&format!("quay.io/a/b:1@{digest}")), ""));
-        assert!(!is_from(&path, &reference("quay.io/a/b:10"), ""));
-        assert!(!is_from(&path, &reference("quay.io/a/b"), ""), "latest is another tag");
-        assert!(!is_from(&path, &reference("quay.io/a/b:1"), " member x"));
-        assert!(is_from(&format!("{path} member x"), &reference("quay.io/a/b:1"), " member x"));
-        assert!(!is_from("/srv/quay.io/a/b:1", &reference("quay.io/a/b:1"), ""));
+        assert!(is_from(&path, &reference("registry.example/a/b:1"), ""));
+        assert!(is_from(&path, &reference(&format!("registry.example/a/b:1@{digest}")), ""));
+        assert!(!is_from(&path, &reference("registry.example/a/b:10"), ""));
+        assert!(!is_from(&path, &reference("registry.example/a/b"), ""), "latest is another tag");
+        assert!(!is_from(&path, &reference("registry.example/a/b:1"), " member x"));
+        assert!(is_from(&format!("{path} member x"), &reference("registry.example/a/b:1"), " member x"));
+        assert!(!is_from("/srv/registry.example/a/b:1", &reference("registry.example/a/b:1"), ""));
     }
 }

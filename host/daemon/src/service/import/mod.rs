@@ -3,6 +3,7 @@
 mod artifact;
 mod flight;
 mod place;
+mod refetch;
 mod upload;
 
 use std::path::Path;
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 use witvirt_core::Name;
 use witvirt_disk::{
     Access, AllowedDirs, Checksum, ImageState, ImageSummary, ImportRequest as DiskImport, ImportSource,
-    Reading, Unpack,
+    Origin, Reading, Unpack,
 };
 use witvirt_fetch::{Authorities, HttpAccess, Login, Secret};
 
@@ -38,8 +39,8 @@ impl Service {
         let service = Arc::clone(self);
         with_progress("import", move |watch| {
             let place = Place::parse(&request.source)?;
-            let name = request.name.clone().map_or_else(|| place.name(), Ok)?;
-            let job = Import { service: &service, request: &request, name, watch };
+            let name = Some(request.name.clone().map_or_else(|| place.name(), Ok)?);
+            let job = Import { service: &service, request: &request, name, watch, who: As::Requester };
             match place {
                 Place::Here(path) => job.import_file(&path, anywhere),
                 Place::Http(url) => job.import_url(&url),
@@ -49,12 +50,29 @@ impl Service {
     }
 }
 
+/// An image of the store, and the origin of it that was looked for.
+struct Known {
+    summary: ImageSummary,
+    origin: Origin,
+}
+
 /// One import.
 struct Import<'a> {
     service: &'a Arc<Service>,
     request: &'a ImportRequest,
-    name: Name,
+    /// What to call the image; `None`: nothing.
+    name: Option<Name>,
     watch: &'a Arc<Watch>,
+    who: As,
+}
+
+/// In whose name servers are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum As {
+    /// With what the request presents, and nothing else.
+    Requester,
+    /// With the credentials of the config.
+    Operator,
 }
 
 impl Import<'_> {
@@ -72,12 +90,15 @@ impl Import<'_> {
     }
 
     fn import_url(&self, url: &str) -> Result<ImportReply, Error> {
-        let shown = place::shown(url);
-        if let Some(reply) = self.without_asking(&|path| path == shown)? {
+        let label = witvirt_fetch::label_of(url)?;
+        if let Some(reply) = self.without_asking(&|origin| self.is_of(origin, &label))? {
             return Ok(reply);
         }
-        let access = http_access(self.request.access.as_ref())?;
-        let blob = self.service.fetch.http(url, &access)?;
+        let fetch = &self.service.fetch;
+        let blob = match self.who {
+            As::Requester => fetch.http(url, &http_access(self.request.access.as_ref())?)?,
+            As::Operator => fetch.http_as_operator(url)?,
+        };
         let label = blob.label().to_owned();
         // Whoever waits here has shown the server credentials of its own and got an answer.
         self.service.flights.alone(&label, self.watch, || {
@@ -100,7 +121,7 @@ impl Import<'_> {
             member: request.member.clone(),
         };
         wanted.checksums = checksums(&request.checksums)?;
-        wanted.name = Some(self.name.clone());
+        wanted.name.clone_from(&self.name);
         wanted.replace = request.replace;
         Ok(wanted)
     }
@@ -125,7 +146,7 @@ impl Import<'_> {
 
     /// What the pull policy allows to be answered out of the store alone; `is` tells by its recorded name whether an image
     /// came from the source.
-    fn without_asking(&self, is: &dyn Fn(&str) -> bool) -> Result<Option<ImportReply>, Error> {
+    fn without_asking(&self, is: &dyn Fn(&Origin) -> bool) -> Result<Option<ImportReply>, Error> {
         if self.request.pull_policy == PullPolicy::Always {
             return Ok(None);
         }
@@ -143,36 +164,50 @@ impl Import<'_> {
     /// The image that a server's file with the checksum of the request was made into, if the store has it.
     fn with_checksum(&self, label: &str) -> Result<Option<ImportReply>, Error> {
         let wanted = checksums(&self.request.checksums)?;
-        let same = |summary: &ImageSummary| {
-            let digest = summary.record.as_ref().and_then(|record| record.source.digest);
-            digest.is_some_and(|digest| wanted.contains(&Checksum::from(digest)))
+        let same = |origin: &Origin| {
+            let digest = origin.source.digest.map(Checksum::from);
+            self.is_of(origin, label) && digest.is_some_and(|digest| wanted.contains(&digest))
         };
-        match self.known(&|path| path == label)?.filter(same) {
+        match self.known(&same)? {
             Some(found) => self.adopt(found).map(Some),
             None => Ok(None),
         }
     }
 
-    /// An image of the store that is good, came from the source and is read as the request wants it.
-    fn known(&self, is: &dyn Fn(&str) -> bool) -> Result<Option<ImageSummary>, Error> {
+    /// Whether an image came from the object of a server, and is the member of it that the request names, if it does.
+    fn is_of(&self, origin: &Origin, label: &str) -> bool {
+        let member = |name: &String| {
+            origin.member.as_ref().is_some_and(|known| {
+                known.trim_start_matches('/') == name.trim_start_matches("./").trim_start_matches('/')
+            })
+        };
+        origin.source.path == label && self.request.member.as_ref().is_none_or(member)
+    }
+
+    /// An image of the store that is good, came from the source (among others, perhaps) and is read as the request wants it.
+    fn known(&self, is: &dyn Fn(&Origin) -> bool) -> Result<Option<Known>, Error> {
+        let format = self.request.format.as_ref();
+        let fits =
+            |origin: &Origin| is(origin) && format.is_none_or(|format| *format == origin.source.format);
         let images = self.service.resources().store.list()?;
-        Ok(images.into_iter().find(|summary| {
-            let fits = summary.record.as_ref().is_some_and(|record| {
-                let format = self.request.format.as_ref();
-                is(&record.source.path) && format.is_none_or(|format| *format == record.source.format)
-            });
-            fits && summary.state == ImageState::Ready
-        }))
+        let ready = images.into_iter().filter(|summary| summary.state == ImageState::Ready);
+        let mut found = ready.filter_map(|summary| {
+            let origins = summary.record.iter().flat_map(|record| record.origins());
+            let origin = origins.rev().find(|origin| fits(origin))?.clone();
+            Some(Known { summary, origin })
+        });
+        Ok(found.next())
     }
 
     /// Gives an image of the store the name of the request.
-    fn adopt(&self, found: ImageSummary) -> Result<ImportReply, Error> {
+    fn adopt(&self, found: Known) -> Result<ImportReply, Error> {
         let store = &self.service.resources().store;
-        let digest = found.digest.to_string();
-        if !found.names.contains(&self.name) {
-            store.tag(&digest, &self.name, self.request.replace)?;
+        let Known { summary, origin } = found;
+        let digest = summary.digest.to_string();
+        if let Some(name) = self.name.as_ref().filter(|name| !summary.names.contains(name)) {
+            store.tag(&digest, name, self.request.replace)?;
         }
-        Ok(ImportReply { image: image(store.inspect(&digest)?), existed: true, facts: Vec::new() })
+        Ok(ImportReply { image: image(store.inspect(&digest)?), existed: true, facts: origin.machine })
     }
 }
 

@@ -132,7 +132,7 @@ mod tests {
         assert!(name_of("/---.img".as_ref()).is_err());
         for (source, name) in [
             ("https://host/a/Noble.img?x=/y.z#f", "noble"),
-            ("docker://quay.io/containerdisks/fedora:40", "fedora"),
+            ("docker://registry.example/containerdisks/fedora:40", "fedora"),
             ("oci://localhost:5000/a/b.c:t", "b.c"),
             ("/srv/disk.raw", "disk"),
         ] {

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use witvirt_disk::{ImportSource, Upload};
 
-use super::Import;
+use super::{As, Import};
 use crate::api::Progress;
 use crate::api::image::{ImportReply, ImportRequest, UploadParams};
 use crate::service::Service;
@@ -44,7 +44,8 @@ impl Service {
             };
             let label = format!("upload of {}", params.name);
             let upload = Upload::new(&label, length, Incoming { receiver, current: Bytes::new() });
-            let job = Import { service: &service, request: &request, name: params.name, watch };
+            let name = Some(params.name);
+            let job = Import { service: &service, request: &request, name, watch, who: As::Requester };
             let wanted = job.wanted(ImportSource::Upload(upload))?;
             job.store(&wanted, None, Vec::new())
         })

@@ -23,7 +23,7 @@ use crate::progress::{Part, Progress};
 use crate::request::{Access, ImportRequest, Imported};
 use crate::source::{FileSource, Source};
 use crate::store::Store;
-use crate::stream::{Beginning, Hashers, Incoming, Leaf, Plan, RawStream, Wrappings, unwrap_stream};
+use crate::stream::{Beginning, Hashers, Incoming, Leaf, Meant, Plan, RawStream, Wrappings, unwrap_stream};
 
 /// Pieces on their way at the same time: each has a few megabytes in memory.
 const AT_ONCE: usize = 4;
@@ -96,7 +96,7 @@ impl Store {
             remote: None,
             expected: request.checksums.clone(),
             plan: Plan::unnamed(&piece.unpack),
-            member: piece.member.as_deref(),
+            member: Meant { path: piece.member.as_deref(), whiteouts: piece.whiteouts.as_ref() },
             unpacked: Unpacked { length: piece.length, digest: piece.digest },
             work: None,
             again: false,
@@ -220,10 +220,14 @@ impl<'a> Writing<'a> {
         };
         let (incoming, _) = Incoming::start(beginning, self.progress)?;
         let plan = Plan::unnamed(&piece.unpack);
-        let arriving =
-            unwrap_stream(Box::new(incoming), &piece.name, None, &plan, piece.member.as_deref(), &|_| {
-                Ok(false)
-            })?;
+        let arriving = unwrap_stream(
+            Box::new(incoming),
+            &piece.name,
+            None,
+            &plan,
+            piece.member.as_deref().into(),
+            &|_| Ok(false),
+        )?;
         let unpacked = Unpacked { length: Some(length), digest: piece.digest };
         let mut reader = unpacked.verifying(arriving.reader, &piece.name);
         let target = RawStream {
@@ -314,13 +318,13 @@ impl Read for Verifying {
 }
 
 /// Blobs one after another, each compared with its digest.
-struct Joined {
+pub(super) struct Joined {
     blobs: VecDeque<Arc<dyn Blob>>,
     current: Option<Box<dyn Read + Send>>,
 }
 
 impl Joined {
-    fn new(blobs: &[Arc<dyn Blob>]) -> Self {
+    pub(super) fn new(blobs: &[Arc<dyn Blob>]) -> Self {
         Self { blobs: blobs.iter().cloned().collect(), current: None }
     }
 }

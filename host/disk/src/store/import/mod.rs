@@ -3,11 +3,13 @@
 mod artifact;
 mod dedupe;
 mod directory;
+mod files;
 mod journal;
 mod mapped;
 mod streamed;
 mod work;
 
+pub(super) use self::files::hash as hash_file;
 use rustix::fs::{FlockOperation, Mode};
 
 use self::work::Work;
@@ -17,7 +19,7 @@ use crate::content::Leaves;
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::import_source::ImportSource;
 use crate::progress::Progress;
-use crate::record::{ImageRecord, ImageState, ImageSummary, Seal, SourceRecord};
+use crate::record::{ImageRecord, ImageState, ImageSummary, Origin, Seal, SourceRecord};
 use crate::request::{Access, ImportRequest, Imported};
 use crate::stream::Wrappings;
 
@@ -73,7 +75,10 @@ impl Store {
         request: &ImportRequest,
         progress: &Progress,
     ) -> Result<Imported> {
-        let Filled { leaves, size, source, chain, facts, wrappings } = filled;
+        let Filled { leaves, size, mut source, chain, facts, wrappings } = filled;
+        if let Some(recorded) = &request.recorded_as {
+            source.path.clone_from(recorded);
+        }
         let file = &work.file;
         let digest = leaves.digest();
         let known = self.inspect(&digest.hex()).is_ok_and(|image| image.state == ImageState::Ready);
@@ -85,6 +90,19 @@ impl Store {
                 self.dedupe(&work.scratch()?, file, &leaves, progress)?
             }
         };
+        let mut origin = Origin {
+            source,
+            chain,
+            facts,
+            transport: wrappings.transports,
+            member: wrappings.member,
+            machine: Vec::new(),
+            files: Vec::new(),
+        };
+        if let ImportSource::Artifact(disk) = &request.source {
+            origin.machine = files::shown(&disk.machine);
+            origin.files = work.keep_if_unavailable(self.fetch_files(&work.dir, disk, progress))?;
+        }
         progress.set_phase("flushing");
         file.sync_all().doing(|| "flush the imported image".into())?;
         rustix::fs::fchmod(file, Mode::from_raw_mode(0o400))
@@ -95,11 +113,8 @@ impl Store {
             virtual_size: size,
             allocated: allocated(file)?,
             created: now(),
-            source,
-            chain,
-            facts,
-            transport: wrappings.transports,
-            member: wrappings.member,
+            origin,
+            others: Vec::new(),
             shared,
             seal: Seal::of(file)?,
         };
@@ -109,19 +124,21 @@ impl Store {
     }
 
     /// Makes a finished image visible, unless the store has its content already.
-    fn publish(&self, temp: &Temp, record: ImageRecord, request: &ImportRequest) -> Result<Imported> {
+    fn publish(&self, temp: &Temp, mut record: ImageRecord, request: &ImportRequest) -> Result<Imported> {
         let digest = record.digest;
         let _lock = self.lock(FlockOperation::LockExclusive)?;
         if let Some(name) = &request.name {
             self.check_name(name, Some(&digest), request.replace)?;
         }
         let imported = match self.inspect(&digest.hex()).ok() {
-            Some(ImageSummary { state: ImageState::Ready, record: Some(record), .. }) => {
+            Some(ImageSummary { state: ImageState::Ready, record: Some(known), .. }) => {
+                let record = self.add_origin(temp, known, record.origin)?;
                 Imported { record, existed: true }
             }
             existing => {
-                if existing.is_some() {
+                if let Some(existing) = existing {
                     self.set_aside(&digest, temp)?;
+                    self.carry_over(temp, existing.record, &mut record)?;
                 }
                 dirs::sync(&temp.dir)?;
                 let renamed = temp.dir.rename(IMAGE, &self.images, digest.hex());

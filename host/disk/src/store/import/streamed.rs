@@ -21,7 +21,7 @@ use crate::request::{Access, ImportRequest, Imported};
 use crate::source::Source;
 use crate::store::Store;
 use crate::stream::{
-    Arrival, Arriving, Beginning, Hashers, Incoming, Leaf, Plan, RawStream, Remote, Spool, Spooling,
+    Arrival, Arriving, Beginning, Hashers, Incoming, Leaf, Meant, Plan, RawStream, Remote, Spool, Spooling,
     Wrappings, unwrap_stream,
 };
 
@@ -46,7 +46,7 @@ pub(super) struct Streamed<'a> {
     /// What comes off it.
     pub(super) plan: Plan<'a>,
     /// Which member of an archive is meant.
-    pub(super) member: Option<&'a str>,
+    pub(super) member: Meant<'a>,
     /// What the image file must be.
     pub(super) unpacked: Unpacked,
     /// What decides what comes out, for whoever resumes; `None`: it cannot be resumed.
@@ -72,7 +72,7 @@ impl Store {
             remote: None,
             expected: request.checksums.clone(),
             plan: Plan::new(&request.reading, source.label()),
-            member: request.reading.member.as_deref(),
+            member: request.reading.member.as_deref().into(),
             unpacked: Unpacked::default(),
             work: None,
             again: true,
@@ -103,7 +103,7 @@ impl Store {
             remote: blob.ranges().then(|| Arc::clone(blob)),
             expected,
             plan: Plan::new(&request.reading, blob.label()),
-            member: request.reading.member.as_deref(),
+            member: request.reading.member.as_deref().into(),
             unpacked: Unpacked::default(),
             work,
             again: !blob.ranges(),
@@ -130,7 +130,7 @@ impl Store {
             remote: None,
             expected: request.checksums.clone(),
             plan: Plan::new(&request.reading, &upload.label),
-            member: request.reading.member.as_deref(),
+            member: request.reading.member.as_deref().into(),
             unpacked: Unpacked::default(),
             work: None,
             again: false,

@@ -1,6 +1,7 @@
 //! Which member is the image.
 
-use super::Entry;
+use super::whiteout::{Deleted, Whiteouts};
+use super::{Entry, Meant};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What disk images are called, alone or compressed.
@@ -36,14 +37,29 @@ pub(crate) struct Chooser {
     wanted: Option<String>,
     chosen: Option<String>,
     seen: Vec<String>,
+    layers: Option<Layers>,
+}
+
+/// Where this archive is among the layers of an image.
+#[derive(Debug)]
+struct Layers {
+    all: Whiteouts,
+    /// What those above delete.
+    above: Deleted,
+    /// What this one deletes of those below.
+    own: Deleted,
 }
 
 impl Chooser {
-    /// `wanted`: a path, or a directory with a "/" at the end whose only file is meant; absent: the only member that is
-    /// called like a disk.
-    pub(crate) fn new(label: &str, wanted: Option<&str>) -> Self {
-        let wanted = wanted.map(|name| clean(name).trim_start_matches('/').to_owned());
-        Self { label: label.to_owned(), wanted, chosen: None, seen: Vec::new() }
+    /// Of an archive that messages call `label`.
+    pub(crate) fn new(label: &str, meant: Meant<'_>) -> Self {
+        let wanted = meant.path.map(|name| clean(name).trim_start_matches('/').to_owned());
+        let layers = meant.whiteouts.map(|all| Layers {
+            all: all.clone(),
+            above: all.deleted(),
+            own: Deleted::default(),
+        });
+        Self { label: label.to_owned(), wanted, chosen: None, seen: Vec::new(), layers }
     }
 
     /// Whether this is the one.
@@ -51,7 +67,10 @@ impl Chooser {
     /// # Errors
     /// `Denied` for one that could be meant but is no plain file; `InvalidInput` for a second one.
     pub(crate) fn consider(&mut self, entry: &Entry) -> Result<bool> {
-        if !self.meant(entry) {
+        if let (Some(layers), Some(wanted)) = (&mut self.layers, &self.wanted) {
+            layers.own.see(entry, wanted)?;
+        }
+        if !self.meant(entry) || self.is_deleted(entry) {
             if entry.regular && self.seen.len() < LISTED {
                 self.seen.push(entry.name.clone());
             }
@@ -87,10 +106,13 @@ impl Chooser {
     /// The chosen member's name, at the end of the archive.
     ///
     /// # Errors
-    /// `NotFound`, with what there is.
+    /// `NotFound`, with what there is; what this layer deletes counts for those below then.
     pub(crate) fn chosen(&self) -> Result<&str> {
         if let Some(chosen) = &self.chosen {
             return Ok(chosen);
+        }
+        if let Some(layers) = &self.layers {
+            layers.all.add(&layers.own);
         }
         let seen: Vec<String> = self.seen.iter().map(|name| format!("\"{}\"", shown(name))).collect();
         let there = if seen.is_empty() { "no files".to_owned() } else { seen.join(", ") };
@@ -102,6 +124,16 @@ impl Chooser {
             ),
         };
         Err(Error::new(ErrorKind::NotFound, message))
+    }
+
+    /// Whether a layer above deletes one that is meant.
+    fn is_deleted(&self, entry: &Entry) -> bool {
+        let Some(layers) = &self.layers else { return false };
+        let deleted = layers.above.covers(entry.name.trim_start_matches('/'));
+        if deleted && entry.regular {
+            layers.all.note_hidden(&entry.name);
+        }
+        deleted
     }
 
     fn meant(&self, entry: &Entry) -> bool {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::{Chooser, Entry, Walk};
+use super::{Chooser, Entry, Meant, Walk};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Reads a member's bytes, holes as zeros; then the rest of the archive, where no second disk may be, to the end of the
@@ -20,13 +20,9 @@ pub(crate) struct MemberReader {
 
 impl MemberReader {
     /// Walks to the member. Also returns what it found.
-    pub(crate) fn find(
-        input: Box<dyn Read + Send>,
-        label: &str,
-        wanted: Option<&str>,
-    ) -> Result<(Self, Entry)> {
+    pub(crate) fn find(input: Box<dyn Read + Send>, label: &str, meant: Meant<'_>) -> Result<(Self, Entry)> {
         let mut walk = Walk::new(input, label);
-        let mut chooser = Chooser::new(label, wanted);
+        let mut chooser = Chooser::new(label, meant);
         while let Some(entry) = walk.next()? {
             if !chooser.consider(&entry)? {
                 continue;

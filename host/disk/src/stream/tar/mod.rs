@@ -7,11 +7,28 @@ mod choose;
 mod header;
 mod member;
 mod walk;
+mod whiteout;
 
 pub(crate) use choose::Chooser;
 pub(crate) use header::{BLOCK, is_tar};
 pub(crate) use member::MemberReader;
 pub(crate) use walk::{Skip, Walk};
+pub use whiteout::Whiteouts;
+
+/// Which member is meant.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Meant<'a> {
+    /// A path, or a directory with a "/" at the end whose only file it is; `None`: the only member that is called like a disk.
+    pub(crate) path: Option<&'a str>,
+    /// What the layers above delete, where this is a layer of an image.
+    pub(crate) whiteouts: Option<&'a Whiteouts>,
+}
+
+impl<'a> From<Option<&'a str>> for Meant<'a> {
+    fn from(path: Option<&'a str>) -> Self {
+        Self { path, whiteouts: None }
+    }
+}
 
 /// A member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +37,8 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     /// Whether it is a regular file.
     pub(crate) regular: bool,
+    /// Whether it is a directory.
+    pub(crate) directory: bool,
     /// Where its stored bytes begin in the archive.
     pub(crate) offset: u64,
     /// How many there are.

@@ -21,7 +21,8 @@ fn block(name: &str, kind: u8, content: &[u8]) -> Vec<u8> {
 }
 
 fn read(archive: Vec<u8>, wanted: Option<&str>) -> Result<(String, Vec<u8>), Error> {
-    let (mut reader, entry) = MemberReader::find(Box::new(std::io::Cursor::new(archive)), "a.tar", wanted)?;
+    let (mut reader, entry) =
+        MemberReader::find(Box::new(std::io::Cursor::new(archive)), "a.tar", wanted.into())?;
     let mut bytes = Vec::new();
     match reader.read_to_end(&mut bytes) {
         Ok(_) => Ok((entry.name, bytes)),

@@ -101,7 +101,8 @@ impl<R: Skip> Walk<R> {
         let stored = if matches!(header.kind, b'1'..=b'6') { 0 } else { stored };
         let name = extended.sparse.name.clone().or(extended.name).unwrap_or(header.name);
         // Old archives mark a directory by its name alone.
-        let regular = regular && !name.ends_with('/');
+        let directory = header.kind == b'5' || name.ends_with('/');
+        let regular = regular && !directory;
         let begin = self.at;
         let sparse = match header.sparse {
             Some(sparse) => Some((self.gnu_ranges(sparse.ranges, sparse.extended)?, sparse.real_size)),
@@ -118,7 +119,7 @@ impl<R: Skip> Walk<R> {
             Some((ranges, size)) => (size, Some(self.checked(&name, ranges, size, rest)?)),
             None => (rest, None),
         };
-        Ok(Entry { name: clean(&name).to_owned(), regular, offset, stored: rest, size, sparse })
+        Ok(Entry { name: clean(&name).to_owned(), regular, directory, offset, stored: rest, size, sparse })
     }
 
     /// Notes where the padded bytes of a member end, which begin here.

@@ -139,6 +139,9 @@ fn details(image: &Image) -> String {
     for (key, value) in &image.facts {
         line(key, value.clone());
     }
+    for user in &image.users {
+        line("used by", user.clone());
+    }
     text
 }
 

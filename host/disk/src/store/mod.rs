@@ -5,6 +5,7 @@
 //! images/<digest>/image.json   the ImageRecord
 //! images/<digest>/used         empty; its modification time is when the image was last opened
 //! names/<name>                 a digest
+//! users/<digest>/              who uses an image: see `users`
 //! lazy/<id>/                   images that machines run from while they arrive
 //! quarantine/<digest>/         images that were altered on disk
 //! volumes/<name>.raw           raw disks that outlive machines
@@ -26,6 +27,7 @@ mod overlay;
 mod quarantine;
 mod read;
 mod temp;
+mod users;
 mod volumes;
 mod write;
 
@@ -40,6 +42,7 @@ use crate::limits::Limits;
 
 pub use collect::{CollectRules, Collected};
 pub use lazy::{Lazily, LazyAccess, StoredDisk};
+pub use users::ImageUser;
 
 /// How a store works.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +62,7 @@ pub struct Store {
     names: Dir,
     volumes: Dir,
     quarantined: Dir,
+    users: Dir,
     tmp: Dir,
     limits: Limits,
     threads: usize,
@@ -84,6 +88,7 @@ impl Store {
             names: dirs::subdir(&dir, "names")?,
             volumes: dirs::subdir(&dir, "volumes")?,
             quarantined: dirs::subdir(&dir, "quarantine")?,
+            users: dirs::subdir(&dir, "users")?,
             tmp: dirs::subdir(&dir, "tmp")?,
             dir,
             limits: options.limits,

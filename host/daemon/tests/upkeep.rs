@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use support::{Site, plugin};
 
@@ -80,4 +82,88 @@ fn unused_images_are_removed_and_those_of_machines_never() {
     site.run(&["rm", "web"]);
     site.run(&["image", "gc", "--all"]);
     assert_eq!(site.json(&["image", "ls"]).as_array().unwrap().len(), 0);
+}
+
+const DISK: &str = "[[disks]]\nname = \"root\"\nsource = { image = \"base\" }";
+
+/// Where a machine's disk is not a clone that needs no image.
+fn is_overlay(site: &Site, overlays: &str) -> bool {
+    let overlay = site.path(overlays).join("root.qcow2").exists();
+    if !overlay {
+        println!("skipped: the filesystem clones files");
+    }
+    overlay
+}
+
+fn images(site: &Site) -> usize {
+    site.json(&["image", "ls"]).as_array().unwrap().len()
+}
+
+#[test]
+fn images_below_the_disks_of_a_machine_without_a_daemon_stay() {
+    let Some(site) = site("") else { return };
+    let daemon = site.daemon();
+    let digest = import(&site, "base", 1);
+    daemon.terminate();
+    let file = site.machine("solo", DISK);
+    let mut run = site.command(&["run", &file]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut console = BufReader::new(run.stdout.take().unwrap());
+    console.read_line(&mut line).unwrap();
+    assert!(line.contains("null machine solo"), "{line}");
+    let _daemon = site.daemon();
+    let overlays = "state/alone/solo/machines/solo/overlays";
+    let kept = || {
+        // The daemon's machine of that name is another one.
+        let other = site.machine("solo", "");
+        site.run(&["create", &other]);
+        site.run(&["rm", "solo"]);
+        assert_eq!(site.json(&["image", "gc", "--all"]).as_array().unwrap().len(), 0);
+        let (_, message) = site.fail(&["image", "rm", "base"]);
+        assert!(message.contains("alone/solo"), "{message}");
+        let shown = site.json(&["image", "inspect", "base"]);
+        assert!(shown["users"][0].as_str().unwrap().ends_with("solo/overlays/root"), "{shown}");
+    };
+    let overlay = is_overlay(&site, overlays);
+    if overlay {
+        kept();
+    }
+    let socket = site.path("run/alone/solo/witvirt.sock");
+    site.run(&["--socket", socket.to_str().unwrap(), "stop", "solo"]);
+    run.wait().unwrap();
+    if overlay {
+        kept();
+        site.run(&["image", "rm", &digest, "--force"]);
+        assert_eq!(images(&site), 0);
+    }
+}
+
+#[test]
+fn images_of_machines_that_cannot_be_read_stay() {
+    let Some(site) = site("") else { return };
+    let daemon = site.daemon();
+    import(&site, "base", 1);
+    site.run(&["create", &site.machine("web", DISK), "--start"]);
+    site.run(&["stop", "web"]);
+    if !is_overlay(&site, "state/machines/web/overlays") {
+        return;
+    }
+    // What was made before the store knew its users, or by another program.
+    let forget = || std::fs::remove_dir_all(site.path("state/images/users")).unwrap();
+    let record = site.path("state/machines/web/overlays/root.json");
+    let text = std::fs::read(&record).unwrap();
+    std::fs::write(&record, "{").unwrap();
+    let (_, message) = site.fail(&["image", "gc", "--all"]);
+    assert!(message.contains("web") && message.contains("root.json"), "{message}");
+    assert!(!site.try_run(&["image", "rm", "base"]).status.success());
+    std::fs::write(&record, text).unwrap();
+    daemon.terminate();
+    forget();
+    std::fs::write(site.path("state/machines/web/machine.json"), "{").unwrap();
+    let _daemon = site.daemon();
+    assert_eq!(site.json(&["ps"])[0]["state"], "broken");
+    assert_eq!(site.json(&["image", "gc", "--all"]).as_array().unwrap().len(), 0);
+    assert_eq!(images(&site), 1);
+    site.run(&["rm", "web", "--force"]);
+    assert_eq!(site.json(&["image", "gc", "--all"]).as_array().unwrap().len(), 1);
 }

@@ -87,7 +87,8 @@ impl Progress {
         parts.iter().map(status).collect()
     }
 
-    /// Asks the operation to stop; it ends with [`ErrorKind::Cancelled`] and leaves nothing behind.
+    /// Asks the operation to stop; it ends with [`ErrorKind::Cancelled`] and leaves nothing behind but
+    /// what the next import of the same remote source goes on with.
     pub fn cancel(&self) {
         self.shared.cancelled.store(true, Ordering::Relaxed);
     }

@@ -8,9 +8,14 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use cap_std::fs::Dir;
 use formats::Bench;
+use witvirt_core::spec::DiskSource;
 use witvirt_core::{Digest, Name};
-use witvirt_disk::{CollectRules, Collected, ErrorKind, ImageState, ImportRequest, Progress, SourceFile};
+use witvirt_disk::{
+    CollectRules, Collected, DiskHandle, ErrorKind, ImageState, ImportRequest, ImportSource, Progress,
+    SourceFile, Transport, Unpack,
+};
 
 const RULES: CollectRules =
     CollectRules { unused_for: Duration::ZERO, keep_free: None, named: true, dry_run: false };
@@ -170,4 +175,242 @@ fn an_overlay_may_be_read_over_the_image_of_the_store_that_it_was_made_over() {
     let request = ImportRequest::new(SourceFile::new(bench.path("bad.qcow2")));
     let error = bench.store.import(bench.access(), &request, &Progress::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+}
+
+/// A machine's directory of disks, anywhere on the host.
+fn overlays(bench: &Bench, machine: &str) -> Dir {
+    let path = bench.dir.path().join(machine);
+    fs::create_dir_all(&path).unwrap();
+    Dir::open_ambient_dir(path, cap_std::ambient_authority()).unwrap()
+}
+
+/// Makes a disk over an image; false, and says so, where that is a clone which does not need it.
+fn over(bench: &Bench, dir: &Dir, image: &Digest) -> bool {
+    let (disk, source) = (Name::new("root").unwrap(), DiskSource::Image(image.hex()));
+    let made = bench.store.attach(bench.access(), dir, &disk, &source, false, &Progress::new()).unwrap();
+    let needed = matches!(made, DiskHandle::Overlay { .. });
+    if !needed {
+        println!("skipped: the filesystem clones files");
+    }
+    needed
+}
+
+fn collect_as_a_stranger(bench: &Bench) -> Vec<Digest> {
+    digests(&bench.store.collect(&RULES, || Ok(BTreeSet::new())).unwrap())
+}
+
+fn marks(bench: &Bench, image: &Digest) -> Vec<PathBuf> {
+    let dir = bench.dir.path().join("store/users").join(image.hex());
+    fs::read_dir(dir).map_or(Vec::new(), |entries| entries.map(|entry| entry.unwrap().path()).collect())
+}
+
+#[test]
+fn images_below_the_disks_of_other_processes_stay() {
+    let bench = Bench::new();
+    let image = import(&bench, "a", 1, None);
+    let (one, two) = (overlays(&bench, "one"), overlays(&bench, "two"));
+    if !over(&bench, &one, &image) || !over(&bench, &two, &image) {
+        return;
+    }
+    assert!(collect_as_a_stranger(&bench).is_empty());
+    let error = bench.store.remove(&image.hex(), &[], false).unwrap_err();
+    assert!(error.kind() == ErrorKind::InUse && error.to_string().contains("/one/root"), "{error}");
+    // A machine of the same name in another directory is another one.
+    assert!(bench.store.release(&one).unwrap().is_empty());
+    assert_eq!(bench.store.users(&image).unwrap().len(), 1);
+    assert!(collect_as_a_stranger(&bench).is_empty());
+    bench.store.remove_disk(&two, &Name::new("root").unwrap()).unwrap();
+    assert_eq!(collect_as_a_stranger(&bench), [image]);
+    assert!(marks(&bench, &image).is_empty());
+}
+
+#[test]
+fn a_disk_that_nobody_can_look_at_keeps_its_image_until_somebody_insists() {
+    let bench = Bench::new();
+    let image = import(&bench, "a", 1, None);
+    let dir = overlays(&bench, "one");
+    if !over(&bench, &dir, &image) {
+        return;
+    }
+    let (here, there) = (bench.dir.path().join("one"), bench.dir.path().join("elsewhere"));
+    let doubted = || {
+        assert!(collect_as_a_stranger(&bench).is_empty());
+        let users = bench.store.users(&image).unwrap();
+        assert!(users.len() == 1 && users[0].doubt.is_some(), "{users:?}");
+    };
+    let record = fs::read(here.join("root.json")).unwrap();
+    fs::write(here.join("root.json"), &record[..record.len() / 2]).unwrap();
+    doubted();
+    assert!(bench.store.note_disks(&dir).is_err(), "nobody knows what it needs");
+    fs::write(here.join("root.json"), &record).unwrap();
+    // Not mounted, or moved.
+    fs::rename(&here, &there).unwrap();
+    doubted();
+    // Another container's directory of that name, where nothing is known of the disk.
+    overlays(&bench, "one");
+    doubted();
+    // Whoever has the disks notes them where they are now.
+    bench.store.note_disks(&dir).unwrap();
+    assert_eq!(bench.store.users(&image).unwrap().iter().filter(|user| user.doubt.is_none()).count(), 1);
+    let error = bench.store.remove(&image.hex(), &[], false).unwrap_err();
+    assert!(error.to_string().contains("--force"), "{error}");
+    bench.store.remove(&image.hex(), &[], true).unwrap();
+    assert!(marks(&bench, &image).is_empty());
+    // What has no image any more is no reason to keep one.
+    bench.store.note_disks(&dir).unwrap();
+    assert!(marks(&bench, &image).is_empty());
+}
+
+#[test]
+fn disks_older_than_marks_are_noted() {
+    let bench = Bench::new();
+    let image = import(&bench, "a", 1, None);
+    let dir = overlays(&bench, "one");
+    if !over(&bench, &dir, &image) {
+        return;
+    }
+    for again in [true, false] {
+        fs::remove_dir_all(bench.dir.path().join("store/users").join(image.hex())).unwrap();
+        match again {
+            true => drop(over(&bench, &dir, &image)),
+            false => bench.store.note_disks(&dir).unwrap(),
+        }
+        assert_eq!(marks(&bench, &image).len(), 1);
+    }
+}
+
+#[test]
+fn a_disk_in_the_making_keeps_its_image_and_one_whose_maker_was_killed_does_not() {
+    let bench = Bench::new();
+    let image = import(&bench, "a", 1, None);
+    if !over(&bench, &overlays(&bench, "one"), &image) {
+        return;
+    }
+    // As it is before the record is written.
+    fs::remove_file(bench.dir.path().join("one/root.json")).unwrap();
+    let mark = fs::File::open(&marks(&bench, &image)[0]).unwrap();
+    rustix::fs::flock(&mark, rustix::fs::FlockOperation::LockShared).unwrap();
+    assert!(collect_as_a_stranger(&bench).is_empty());
+    assert!(bench.store.users(&image).unwrap()[0].doubt.is_none());
+    drop(mark);
+    assert_eq!(collect_as_a_stranger(&bench), [image]);
+}
+
+#[test]
+fn an_image_that_is_named_imported_or_used_meanwhile_stays() {
+    let bench = Bench::new();
+    let image = import(&bench, "a", 1, None);
+    let old = Duration::from_secs(100);
+    last_used(&bench, &image, old);
+    let rules = CollectRules { named: false, ..RULES };
+    let named = || {
+        bench.store.tag(&image.hex(), &Name::new("late").unwrap(), false)?;
+        last_used(&bench, &image, old);
+        Ok(BTreeSet::new())
+    };
+    assert!(bench.store.collect(&rules, named).unwrap().is_empty());
+    assert_eq!(bench.store.resolve("late").unwrap(), image);
+    let used = || {
+        if !over(&bench, &overlays(&bench, "one"), &image) {
+            bench.store.base(&image, &Progress::new())?;
+            return Ok(BTreeSet::new());
+        }
+        last_used(&bench, &image, old);
+        Ok(BTreeSet::new())
+    };
+    assert!(bench.store.collect(&RULES, used).unwrap().is_empty());
+}
+
+#[test]
+fn a_name_or_another_import_is_a_use() {
+    let bench = Bench::new();
+    let image = import(&bench, "a", 1, None);
+    let (day, nobody) = (Duration::from_secs(86_400), || Ok(BTreeSet::new()));
+    let rules = CollectRules { unused_for: day * 30, ..RULES };
+    for again in [true, false] {
+        last_used(&bench, &image, day * 31);
+        match again {
+            true => drop(import(&bench, "b", 1, None)),
+            false => bench.store.tag(&image.hex(), &Name::new("a").unwrap(), false).unwrap(),
+        }
+        assert!(bench.store.collect(&rules, nobody).unwrap().is_empty(), "{again}");
+    }
+    last_used(&bench, &image, day * 31);
+    assert_eq!(digests(&bench.store.collect(&rules, nobody).unwrap()), [image]);
+}
+
+/// Unfinished work of somebody who is dead.
+fn partial(bench: &Bench, name: &str, age: Duration, size: u64) -> PathBuf {
+    let path = bench.dir.path().join("store/tmp").join(name);
+    fs::create_dir_all(path.join("image")).unwrap();
+    let disk = fs::File::create(path.join("image/disk.raw")).unwrap();
+    rustix::fs::fallocate(&disk, rustix::fs::FallocateFlags::empty(), 0, size).unwrap();
+    let journal = fs::File::create(path.join("journal")).unwrap();
+    journal.set_modified(SystemTime::now() - age).unwrap();
+    path
+}
+
+#[test]
+fn unfinished_work_goes_after_a_week_and_before_images_where_space_is_wanted() {
+    let bench = Bench::new();
+    let image = import(&bench, "a", 1, None);
+    last_used(&bench, &image, Duration::from_secs(100));
+    let day = Duration::from_secs(86_400);
+    let (old, new) =
+        (partial(&bench, "partial-a", day * 8, 4096), partial(&bench, "partial-b", day, 1 << 30));
+    let dead = partial(&bench, "7-0-abc", Duration::ZERO, 4096);
+    let keep = CollectRules { unused_for: day, ..RULES };
+    bench.store.collect(&CollectRules { dry_run: true, ..keep }, || Ok(BTreeSet::new())).unwrap();
+    assert!(old.exists() && dead.exists());
+    bench.store.collect(&keep, || Ok(BTreeSet::new())).unwrap();
+    assert!(!old.exists() && !dead.exists() && new.exists());
+    // The filesystem is shared: half a gigabyte may come and go.
+    let stat = rustix::fs::statvfs(bench.dir.path()).unwrap();
+    let rules = CollectRules { keep_free: Some(stat.f_bavail * stat.f_frsize + (1 << 29)), ..RULES };
+    for dry_run in [true, false] {
+        let rules = CollectRules { dry_run, ..rules };
+        assert!(bench.store.collect(&rules, || Ok(BTreeSet::new())).unwrap().is_empty());
+        assert_eq!(new.exists(), dry_run);
+    }
+}
+
+#[test]
+fn what_frees_nothing_does_not_count_as_freed() {
+    let bench = Bench::new();
+    let images: Vec<_> = (1..=3).map(|n| import(&bench, &format!("f{n}"), n, None)).collect();
+    for image in &images {
+        last_used(&bench, image, Duration::from_secs(100));
+        // As if its blocks were shared with all the others.
+        let record = disk_of(&bench, image).with_file_name("image.json");
+        let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+        json["allocated"] = (1u64 << 50).into();
+        fs::write(&record, json.to_string()).unwrap();
+    }
+    let rules = CollectRules { keep_free: Some(1 << 49), ..RULES };
+    assert_eq!(bench.store.collect(&rules, || Ok(BTreeSet::new())).unwrap().len(), 3);
+}
+
+#[test]
+fn what_was_packed_is_fetched_again_as_it_was_stated() {
+    let bench = Bench::new();
+    let images = bench.dir.path().join("images");
+    let quoted = "bob's \"disks\".tar";
+    for (name, byte) in [("a.raw", 3), ("b.raw", 4), ("c.raw", 5)] {
+        fs::write(bench.path(name), vec![byte; 1 << 20]).unwrap();
+    }
+    formats::run("tar", &["-cf", quoted, "a.raw", "b.raw"], &images);
+    formats::run("gzip", &["-n", "c.raw"], &images);
+    fs::rename(bench.path("c.raw.gz"), bench.path("c")).unwrap();
+    for (name, transport, member) in [(quoted, Transport::Tar, Some("b.raw")), ("c", Transport::Gzip, None)] {
+        let mut request = ImportRequest::of(ImportSource::File(bench.path(name)));
+        request.reading.format = Some("raw".into());
+        request.reading.unpack = Unpack::Stated(vec![transport]);
+        request.reading.member = member.map(str::to_owned);
+        let record = bench.store.import(bench.access(), &request, &Progress::new()).unwrap().record;
+        assert_eq!(record.source.size, fs::metadata(bench.path(name)).unwrap().len());
+        alter(&bench, &record.digest);
+        bench.store.base(&record.digest, &Progress::new()).unwrap_err();
+        let restored = bench.store.restore(bench.access(), &record.digest, &Progress::new()).unwrap();
+        assert_eq!(restored.record.digest, record.digest);
+    }
 }

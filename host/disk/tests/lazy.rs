@@ -4,6 +4,7 @@
 
 mod formats;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -22,8 +23,8 @@ use witvirt_core::format::Formats;
 use witvirt_core::{Digest, Name};
 use witvirt_disk::nbd::{Export, NbdServer};
 use witvirt_disk::{
-    Access, AllowedDirs, Blob, Connect, Error, ErrorKind, ImageState, ImportRequest, Lazily, LazyAccess,
-    LazyImage, LazyPhase, LazyRequest, Pace, Progress, SourceFile, Store, StoreOptions,
+    Access, AllowedDirs, Blob, CollectRules, Connect, Error, ErrorKind, ImageState, ImportRequest, Lazily,
+    LazyAccess, LazyImage, LazyPhase, LazyRequest, Pace, Progress, SourceFile, Store, StoreOptions,
 };
 
 const URL: &str = "https://images.example/disk.qcow2";
@@ -547,7 +548,9 @@ fn disks_know_the_image_they_wait_for() {
     for machine in [&one, &two] {
         let dir = overlays(machine);
         assert_eq!(place.store.lazy_of(&dir, &disk).unwrap(), None);
-        place.store.create_lazy_disk(access, &dir, machine, &disk, &image).unwrap();
+        // Whoever fetches is about to make a disk.
+        place.store.remove_lazy(image.id(), None).unwrap();
+        place.store.create_lazy_disk(access, &dir, &disk, &image).unwrap();
         assert_eq!(place.store.lazy_of(&dir, &disk).unwrap().as_deref(), Some(image.id()));
         place.store.open_lazy_disk(&dir, &disk).unwrap();
     }
@@ -555,14 +558,20 @@ fn disks_know_the_image_they_wait_for() {
     let LazyPhase::Arrived(digest) = image.status().phase else { unreachable!() };
     // Also while the machine still runs over the arriving image, the image in the store is in use.
     assert_eq!(place.store.image_of(&overlays(&one), &disk).unwrap(), Some(digest));
-    place.store.settle_lazy_disk(&overlays(&one), &one, &disk, &digest).unwrap();
+    let rules = CollectRules { unused_for: Duration::ZERO, keep_free: None, named: true, dry_run: false };
+    assert!(place.store.collect(&rules, || Ok(BTreeSet::new())).unwrap().is_empty());
+    assert_eq!(place.store.users(&digest).unwrap().len(), 2);
+    place.store.settle_lazy_disk(&overlays(&one), &disk, &digest).unwrap();
     assert_eq!(place.store.lazy_of(&overlays(&one), &disk).unwrap(), None);
     assert_eq!(place.store.image_of(&overlays(&one), &disk).unwrap(), Some(digest));
-    assert!(place.store.release_lazy(&one).unwrap().is_empty(), "the other machine still needs it");
-    place.store.remove_lazy(image.id()).unwrap();
+    assert_eq!(place.store.users(&digest).unwrap().len(), 2);
+    assert!(place.store.release(&overlays(&one)).unwrap().is_empty(), "the other machine still needs it");
+    place.store.remove_lazy(image.id(), Some(&image)).unwrap();
     assert_eq!(place.store.lazy_url(image.id()).unwrap(), URL);
-    assert_eq!(place.store.release_lazy(&two).unwrap(), [image.id().to_owned()]);
-    place.store.remove_lazy(image.id()).unwrap();
+    assert_eq!(place.store.release(&overlays(&two)).unwrap(), [image.id().to_owned()]);
+    place.store.remove_lazy(image.id(), None).unwrap();
+    assert_eq!(place.store.lazy_url(image.id()).unwrap(), URL, "it is this process that has it");
+    place.store.remove_lazy(image.id(), Some(&image)).unwrap();
     assert_eq!(place.store.lazy_url(image.id()).unwrap_err().kind(), ErrorKind::NotFound);
 }
 

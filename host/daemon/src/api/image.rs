@@ -24,6 +24,9 @@ pub struct Image {
     pub allocated: u64,
     /// Seconds since 1970.
     pub created: u64,
+    /// The disks over it, of whichever process of this host, with their paths; told of a single image only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<String>,
     /// Where it came from, the first one first.
     pub origins: Vec<ImageOrigin>,
 }

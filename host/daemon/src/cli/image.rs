@@ -170,6 +170,9 @@ fn details(image: &Image) -> String {
             line(&format!("  {}", file.role), format!("{} ({size}, {digest})", file.name));
         }
     }
+    for user in &image.users {
+        line("used by", user.clone());
+    }
     text
 }
 

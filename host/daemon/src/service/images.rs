@@ -1,12 +1,14 @@
 //! Images of the store.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use tokio::sync::mpsc;
-use witvirt_core::spec::{Disk, DiskSource};
+use witvirt_core::spec::DiskSource;
 use witvirt_core::{Digest, Name};
-use witvirt_disk::{ImageRecord, ImageState, ImageSummary, KeptFile, Origin, SourceRecord};
+use witvirt_disk::{ErrorKind, ImageRecord, ImageState, ImageSummary, KeptFile, Origin, SourceRecord};
 
 use super::watch::with_progress;
 use super::{Service, blocking};
@@ -30,7 +32,13 @@ impl Service {
     /// [`crate::api::ErrorKind::NotFound`].
     pub async fn image(self: &Arc<Self>, reference: String) -> Result<Image, Error> {
         let service = Arc::clone(self);
-        Ok(image(blocking(move || service.resources().store.inspect(&reference)).await??))
+        blocking(move || {
+            let store = &service.resources().store;
+            let mut found = image(store.inspect(&reference)?);
+            found.users = store.users(&found.digest)?.iter().map(ToString::to_string).collect();
+            Ok(found)
+        })
+        .await?
     }
 
     /// Removes a name, and the image with its last name.
@@ -44,35 +52,73 @@ impl Service {
         Ok(())
     }
 
-    /// Machines with a disk over the image, or that will have one once they are started.
+    /// Machines that will have a disk over the image once they are started. Those that have one are known to the store
+    /// afterwards.
     async fn users_of(self: &Arc<Self>, reference: &str) -> Result<Vec<String>, Error> {
         let (service, reference) = (Arc::clone(self), reference.to_owned());
         blocking(move || {
+            service.note_disks()?;
             let digest = service.resources().store.resolve(&reference)?;
-            let mut users = Vec::new();
-            for status in service.machines().list() {
-                let Ok(detail) = service.machines().inspect(&status.name) else { continue };
-                let disks = detail.spec.map(|spec| spec.disks).unwrap_or_default();
-                if disks.iter().any(|disk| service.image_below(&status.name, disk) == Some(digest)) {
-                    users.push(status.name.to_string());
-                }
-            }
-            Ok(users)
+            let wanted = service.wanted_images()?.into_iter().filter(|(_, image)| *image == digest);
+            let users: BTreeSet<String> = wanted.map(|(machine, _)| machine.to_string()).collect();
+            Ok(users.into_iter().collect())
         })
         .await?
     }
 
-    /// The image that a machine's disk was made over, or will be: a name may mean another image by now. Blocks.
-    pub(super) fn image_below(&self, machine: &Name, disk: &Disk) -> Option<Digest> {
+    /// Makes sure that the store knows every disk that machines of this daemon have, broken ones too. Blocks.
+    ///
+    /// # Errors
+    /// When a disk's record cannot be read.
+    pub(super) fn note_disks(&self) -> Result<(), witvirt_disk::Error> {
+        let path = self.config().state_directory.join("machines");
+        let failed = |error| failed(&path, &error);
+        for entry in std::fs::read_dir(&path).map_err(failed)? {
+            let machine = entry.map_err(failed)?.file_name();
+            // Half created ones have no disks yet, half removed ones need theirs no more.
+            let Some(machine) = machine.to_str().and_then(|name| Name::new(name).ok()) else { continue };
+            let Some(overlays) = self.overlays(&machine)? else { continue };
+            self.resources().store.note_disks(&overlays).map_err(|error| {
+                error.during(format!("what machine {machine} needs is unknown, so nothing is removed"))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The images that machines name for disks which are not made yet. Blocks.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub(super) fn wanted_images(&self) -> Result<Vec<(Name, Digest)>, witvirt_disk::Error> {
         let store = &self.resources().store;
-        let overlays = self.config().state_directory.join("machines").join(machine.as_str()).join("overlays");
-        let made = Dir::open_ambient_dir(overlays, cap_std::ambient_authority())
-            .ok()
-            .and_then(|overlays| store.image_of(&overlays, &disk.name).ok().flatten());
-        made.or_else(|| match &disk.source {
-            Some(DiskSource::Image(named)) => store.resolve(named).ok(),
-            _ => None,
-        })
+        let mut wanted = Vec::new();
+        for status in self.machines().list() {
+            // A broken machine's disks are known to the store; it will have no others.
+            let spec = self.machines().inspect(&status.name).ok().and_then(|detail| detail.spec);
+            let Some((spec, overlays)) = spec.zip(self.overlays(&status.name)?) else { continue };
+            for disk in &spec.disks {
+                let Some(DiskSource::Image(named)) = &disk.source else { continue };
+                if store.has_disk(&overlays, &disk.name)? {
+                    continue;
+                }
+                match store.resolve(named) {
+                    // It cannot be started as it is.
+                    Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {}
+                    digest => wanted.push((status.name.clone(), digest?)),
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// The directory of a machine's disks; `None` when the machine is gone.
+    fn overlays(&self, machine: &Name) -> Result<Option<Dir>, witvirt_disk::Error> {
+        let path = self.config().state_directory.join("machines").join(machine.as_str()).join("overlays");
+        match Dir::open_ambient_dir(&path, cap_std::ambient_authority()) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(&path, &error)),
+        }
     }
 
     /// Hashes an image again.
@@ -80,7 +126,7 @@ impl Service {
         let service = Arc::clone(self);
         with_progress("check", move |progress| match service.resources().store.verify(&reference, progress) {
             Ok(_) => Ok(CheckReport { good: true, findings: Vec::new() }),
-            Err(error) if error.kind() == witvirt_disk::ErrorKind::Changed => {
+            Err(error) if error.kind() == ErrorKind::Changed => {
                 let finding = CheckFinding {
                     severity: "error".to_owned(),
                     code: "altered".to_owned(),
@@ -92,6 +138,10 @@ impl Service {
             Err(error) => Err(error.into()),
         })
     }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> witvirt_disk::Error {
+    witvirt_disk::Error::new(ErrorKind::Io, format!("cannot look at {}: {error}", path.display()))
 }
 
 /// As the API shows it.
@@ -111,6 +161,7 @@ pub(super) fn image(summary: ImageSummary) -> Image {
         virtual_size: record.as_ref().map_or(0, |record| record.virtual_size),
         allocated: record.as_ref().map_or(0, |record| record.allocated),
         created: record.as_ref().map_or(0, |record| record.created),
+        users: Vec::new(),
         origins: record.map(|record| record.origins().cloned().map(origin).collect()).unwrap_or_default(),
     }
 }

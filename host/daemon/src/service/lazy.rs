@@ -88,7 +88,7 @@ impl LazyDisks {
             if self.store.has_disk(overlays, &disk.name)? {
                 continue;
             }
-            let prepared = self.prepare_disk(access, machine, overlays, &disk.name, &wanted);
+            let prepared = self.prepare_disk(access, overlays, &disk.name, &wanted);
             told.extend(prepared.map_err(|error| error.during(format!("disk {}", disk.name)))?);
         }
         Ok(told)
@@ -97,7 +97,6 @@ impl LazyDisks {
     fn prepare_disk(
         &self,
         access: Access<'_>,
-        machine: &Name,
         overlays: &Dir,
         disk: &Name,
         wanted: &Wanted<'_>,
@@ -105,7 +104,7 @@ impl LazyDisks {
         let changing = lock(&self.changes);
         match self.begin(wanted)? {
             Lazily::Served(image) => {
-                self.store.create_lazy_disk(access, overlays, machine, disk, &image)?;
+                self.store.create_lazy_disk(access, overlays, disk, &image)?;
                 let promise = format!(
                     "disk {disk}: the digest of {} is compared once all of it is here; a machine over another one is paused \
                      then",
@@ -150,7 +149,7 @@ impl LazyDisks {
         let image = match self.resume_image(&id)? {
             Lazily::Served(image) => image,
             Lazily::Arrived(digest) => {
-                self.store.settle_lazy_disk(overlays, machine, disk, &digest)?;
+                self.store.settle_lazy_disk(overlays, disk, &digest)?;
                 return Ok(None);
             }
             Lazily::Whole { reason, .. } => return Err(Error::new(ErrorKind::Unsupported, reason)),
@@ -162,7 +161,7 @@ impl LazyDisks {
                 return Err(Error::new(ErrorKind::Corrupt, message));
             }
             LazyPhase::Arrived(digest) => {
-                self.store.settle_lazy_disk(overlays, machine, disk, &digest)?;
+                self.store.settle_lazy_disk(overlays, disk, &digest)?;
                 return Ok(None);
             }
             LazyPhase::Arriving | LazyPhase::Importing => {}
@@ -210,17 +209,16 @@ impl LazyDisks {
         drop(served);
     }
 
-    /// Forgets a machine, and images that nobody else waits for.
+    /// Forgets a machine and what it uses, and removes arriving images that nobody else waits for.
     ///
     /// # Errors
     /// When the store cannot be changed.
-    pub fn release(&self, machine: &Name) -> Result<()> {
+    pub fn release(&self, machine: &Name, overlays: &Dir) -> Result<()> {
         self.ended(machine);
         let _changing = lock(&self.changes);
-        for id in self.store.release_lazy(machine)? {
+        for id in self.store.release(overlays)? {
             let image = lock(&self.open).images.remove(&id);
-            drop(image);
-            self.store.remove_lazy(&id)?;
+            self.store.remove_lazy(&id, image.as_deref())?;
         }
         Ok(())
     }

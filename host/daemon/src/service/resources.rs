@@ -103,9 +103,9 @@ impl Resources for StoreResources {
         Ok(self.allowed.open_file(Path::new(path))?)
     }
 
-    fn release(&self, machine: &Name, _: &Dir) -> Result<(), ResourceError> {
+    fn release(&self, machine: &Name, overlays: &Dir) -> Result<(), ResourceError> {
         // All else that the store keeps for a machine is in its directory.
-        Ok(self.lazy.release(machine)?)
+        Ok(self.lazy.release(machine, overlays)?)
     }
 
     fn resume(

@@ -1,4 +1,4 @@
-//! Keeping the store in order: removing what nobody uses, mending what was altered.
+//! Keeping the store in order: removing what nobody uses.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl Service {
         let service = Arc::clone(self);
         blocking(move || {
             let store = &service.resources().store;
-            let removed = store.collect(&rules, || Ok(service.images_in_use()))?;
+            let removed = store.collect(&rules, || service.images_in_use())?;
             Ok(removed
                 .into_iter()
                 .map(|image| CollectedImage {
@@ -50,30 +50,30 @@ impl Service {
         .await?
     }
 
-    /// Images below the disks of machines, and those that machines will be made of. Blocks.
-    fn images_in_use(&self) -> BTreeSet<Digest> {
-        let mut images = BTreeSet::new();
-        for status in self.machines().list() {
-            let Ok(detail) = self.machines().inspect(&status.name) else { continue };
-            let disks = detail.spec.map(|spec| spec.disks).unwrap_or_default();
-            images.extend(disks.iter().filter_map(|disk| self.image_below(&status.name, disk)));
-        }
-        images
+    /// Images that machines will be made of. Those below disks that exist are known to the store afterwards. Blocks.
+    ///
+    /// # Errors
+    /// When anything cannot be read that could name an image: what is unknown must not count as unused.
+    fn images_in_use(&self) -> Result<BTreeSet<Digest>, witvirt_disk::Error> {
+        self.note_disks()?;
+        Ok(self.wanted_images()?.into_iter().map(|(_, digest)| digest).collect())
     }
 
-    /// Removes images by the rules of the config now and then, for as long as the daemon lives.
+    /// Removes old unfinished work, and images by the rules of the config, now and then, for as long as the daemon lives.
     pub(crate) async fn keep_collecting(self: Arc<Self>) {
-        let Some(rules) = self.config().collect else { return };
-        let unused_for = rules.unused_for.unwrap_or(Span(UNUSED_FOR));
-        let request = CollectRequest {
-            unused_for: Some(unused_for),
-            keep_free: rules.keep_free,
-            all: rules.all,
-            dry_run: false,
-        };
         loop {
             tokio::time::sleep(ROUND).await;
-            match self.collect_images(request.clone()).await {
+            let Some(rules) = self.config().collect else {
+                self.tidy_store().await;
+                continue;
+            };
+            let request = CollectRequest {
+                unused_for: Some(rules.unused_for.unwrap_or(Span(UNUSED_FOR))),
+                keep_free: rules.keep_free,
+                all: rules.all,
+                dry_run: false,
+            };
+            match self.collect_images(request).await {
                 Ok(removed) => {
                     for image in removed {
                         tracing::info!(image = %image.digest, bytes = image.allocated, "removed an unused image");
@@ -81,6 +81,14 @@ impl Service {
                 }
                 Err(error) => tracing::warn!(%error, "cannot remove unused images"),
             }
+        }
+    }
+
+    async fn tidy_store(self: &Arc<Self>) {
+        let service = Arc::clone(self);
+        let tidied = blocking(move || service.resources().store.tidy()).await;
+        if let Err(error) = tidied.and_then(|tidied| Ok(tidied?)) {
+            tracing::warn!(%error, "cannot remove what was left unfinished in the store");
         }
     }
 }

@@ -65,6 +65,7 @@ pub(crate) fn with_progress<T: Send + 'static>(
     let watch = Arc::new(Watch::default());
     let shared = Arc::clone(&watch);
     tokio::spawn(async move {
+        let watch = Ended(watch);
         let mut working = tokio::task::spawn_blocking(move || work(&shared));
         let mut meters = Meters::default();
         let end = loop {
@@ -89,6 +90,23 @@ pub(crate) fn with_progress<T: Send + 'static>(
         let _ = sender.send(line).await;
     });
     receiver
+}
+
+/// Whoever tells of an operation; when it is dropped because the daemon ends, nobody waits for the operation either.
+struct Ended(Arc<Watch>);
+
+impl Deref for Ended {
+    type Target = Arc<Watch>;
+
+    fn deref(&self) -> &Arc<Watch> {
+        &self.0
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.cancel_all();
+    }
 }
 
 /// Rates of an operation and of its parts.

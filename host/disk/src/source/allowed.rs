@@ -184,6 +184,29 @@ pub(crate) fn show(path: &Path) -> String {
     path.to_string_lossy().escape_debug().to_string()
 }
 
+/// The path that [`show`] shows; where it was no text, one that does not exist.
+pub(crate) fn unshow(shown: &str) -> PathBuf {
+    let mut path = String::with_capacity(shown.len());
+    let mut rest = shown.chars();
+    while let Some(char) = rest.next() {
+        let escaped = if char == '\\' { rest.next() } else { None };
+        path.push(match escaped {
+            None => char,
+            Some('n') => '\n',
+            Some('r') => '\r',
+            Some('t') => '\t',
+            Some('0') => '\0',
+            Some('u') => {
+                let digits: String = rest.by_ref().skip(1).take_while(|char| *char != '}').collect();
+                let decoded = u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32);
+                decoded.unwrap_or(char::REPLACEMENT_CHARACTER)
+            }
+            Some(other) => other,
+        });
+    }
+    PathBuf::from(path)
+}
+
 /// Looks before it opens: opening a device or FIFO may already do something.
 fn open_source(root: BorrowedFd<'_>, below: &Path, path: &Path, access: OFlags) -> Result<OwnedFd> {
     let seen =

@@ -16,7 +16,7 @@ mod window;
 pub use allowed::{AllowedDirs, Located};
 pub use file::FileSource;
 
-pub(crate) use allowed::show;
+pub(crate) use allowed::{show, unshow};
 pub(crate) use window::{Cursor, Window};
 
 /// Which file or object a source is, whatever its names: device and inode, or a number of this process with the device

@@ -1,4 +1,4 @@
-//! Removing images that nobody needs any more.
+//! Removing images that nobody needs any more, and unfinished work that nobody took up again.
 //!
 //! `images/<digest>/used` is empty; its modification time says when the image was last opened. Opening one sets it under the
 //! store's shared lock, and an image is removed under the exclusive one, after another look: so a machine that is being
@@ -11,7 +11,8 @@ use rustix::fs::{FlockOperation, OFlags, Timespec, Timestamps};
 use serde::Serialize;
 use witvirt_core::{Digest, Name};
 
-use super::{Store, dirs};
+use super::images::names_of;
+use super::{Store, dirs, temp};
 use crate::error::{Doing, Result};
 use crate::record::{ImageRecord, ImageState, ImageSummary};
 
@@ -22,8 +23,8 @@ const USED: &str = "used";
 pub struct CollectRules {
     /// Only images that were not opened for so long.
     pub unused_for: Duration,
-    /// Only as much as it takes to have so many bytes free on the store's filesystem, least recently used first; `None`:
-    /// everything that may go.
+    /// Only as much as it takes to have so many bytes free on the store's filesystem, least recently used first, after what
+    /// is left of imports that were cut off; `None`: everything that may go.
     pub keep_free: Option<u64>,
     /// Images that have a name, too.
     pub named: bool,
@@ -46,11 +47,23 @@ pub struct Collected {
 }
 
 impl Store {
-    /// Removes images by age and free space, never one that `in_use` names: the images below the disks of machines, and
-    /// those that machines will be made of.
+    /// Removes unfinished work of the dead that is too old to be taken up, and arriving images that nobody waits for.
     ///
     /// # Errors
-    /// When the store cannot be read; what was removed before stays removed.
+    /// When the store cannot be read.
+    pub fn tidy(&self) -> Result<()> {
+        {
+            let _lock = self.lock(FlockOperation::LockExclusive)?;
+            temp::clean(&self.tmp)?;
+        }
+        dirs::entries(&self.lazy_root()?)?.iter().try_for_each(|id| self.remove_lazy(id, None))
+    }
+
+    /// Removes images by age and free space, never one that a disk lies over, and none that `in_use` names: those that
+    /// machines will be made of.
+    ///
+    /// # Errors
+    /// When it cannot be found out what is in use, or the store cannot be read; what was removed before stays removed.
     pub fn collect(
         &self,
         rules: &CollectRules,
@@ -59,22 +72,23 @@ impl Store {
         // Taken before the users are listed: who begins to use an image after this sets a later time.
         let began = SystemTime::now();
         let in_use = in_use()?;
+        if !rules.dry_run {
+            self.tidy()?;
+        }
         let mut candidates = self.candidates(rules, &in_use, began)?;
         candidates.sort_by_key(|(used, _)| *used);
-        let mut missing = match rules.keep_free {
-            Some(wanted) => wanted.saturating_sub(self.free_space()?),
-            None => u64::MAX,
-        };
+        let mut freed = self.free_partials(rules)?;
         let mut collected = Vec::new();
-        for (used, image) in candidates {
-            if missing == 0 {
+        for (used, mut image) in candidates {
+            if self.is_enough(rules, freed)? {
                 break;
             }
-            if !rules.dry_run && !self.remove_unused(&image, began)? {
-                continue;
+            if !rules.dry_run {
+                let Some(names) = self.remove_unused(&image, rules, began)? else { continue };
+                image.names = names;
             }
             let allocated = image.record.as_ref().map_or(0, occupied);
-            missing = missing.saturating_sub(allocated);
+            freed = freed.saturating_add(allocated);
             collected.push(Collected {
                 digest: image.digest,
                 names: image.names,
@@ -83,6 +97,39 @@ impl Store {
             });
         }
         Ok(collected)
+    }
+
+    /// Whether there is as much free as the rules want. `freed` is what a dry run would have freed; else the filesystem
+    /// is asked, which knows what blocks were shared with others.
+    fn is_enough(&self, rules: &CollectRules, freed: u64) -> Result<bool> {
+        let Some(wanted) = rules.keep_free else { return Ok(false) };
+        let freed = if rules.dry_run { freed } else { 0 };
+        Ok(self.free_space()?.saturating_add(freed) >= wanted)
+    }
+
+    /// Removes what is left of imports that were cut off, oldest first, where space is wanted: it can be fetched again, and
+    /// nobody runs from it. Returns what was freed, or would be.
+    fn free_partials(&self, rules: &CollectRules) -> Result<u64> {
+        if rules.keep_free.is_none() {
+            return Ok(0);
+        }
+        let _lock = self.lock(FlockOperation::LockExclusive)?;
+        let mut freed = 0;
+        for partial in temp::partials(&self.tmp)? {
+            if self.is_enough(rules, freed)? {
+                break;
+            }
+            if !rules.dry_run {
+                tracing::info!(
+                    partial.name,
+                    partial.allocated,
+                    "removing an unfinished import: space is wanted"
+                );
+                temp::remove(&self.tmp, &partial.name)?;
+            }
+            freed += partial.allocated;
+        }
+        Ok(freed)
     }
 
     fn candidates(
@@ -98,27 +145,37 @@ impl Store {
                 continue;
             }
             let used = self.last_used(&image)?;
-            if now.duration_since(used).unwrap_or_default() >= rules.unused_for {
+            let old = now.duration_since(used).unwrap_or_default() >= rules.unused_for;
+            if old && self.users(&image.digest)?.is_empty() {
                 candidates.push((used, image));
             }
         }
         Ok(candidates)
     }
 
-    /// Removes an image unless it was opened after `began`; says whether it did.
-    fn remove_unused(&self, image: &ImageSummary, began: SystemTime) -> Result<bool> {
+    /// Removes an image unless it was opened after `began`, or somebody has made a disk over it or given it a name since;
+    /// returns the names that it had.
+    fn remove_unused(
+        &self,
+        image: &ImageSummary,
+        rules: &CollectRules,
+        began: SystemTime,
+    ) -> Result<Option<Vec<Name>>> {
         let temp = self.temp()?;
         let _lock = self.lock(FlockOperation::LockExclusive)?;
         if !self.images.exists(image.digest.hex()) || self.last_used(image)? >= began {
-            return Ok(false);
+            return Ok(None);
         }
-        for name in &image.names {
-            if self.named(name)? == Some(image.digest) {
-                self.remove_name(name)?;
-            }
+        let names = names_of(&image.digest, &self.all_names()?);
+        if (!rules.named && !names.is_empty()) || !self.users_now(&image.digest)?.is_empty() {
+            return Ok(None);
+        }
+        for name in &names {
+            self.remove_name(name)?;
         }
         self.set_aside(&image.digest, &temp)?;
-        Ok(true)
+        self.forget_users(&image.digest)?;
+        Ok(Some(names))
     }
 
     /// Remembers that an image is used now. The caller holds the store's lock, shared or not.

@@ -118,6 +118,7 @@ impl Store {
                 _ => {}
             }
         }
-        dirs::sync(dir)
+        dirs::sync(dir)?;
+        self.leave_disk(dir, disk)
     }
 }

@@ -28,6 +28,9 @@ pub(super) const REMOVED: &str = "removed";
 /// Fewest digits of a digest that stand for it.
 const SHORTEST: usize = 12;
 
+/// How often an image is hashed again because another process exchanged it meanwhile.
+const TRIES: usize = 3;
+
 impl Store {
     /// Every image, named ones first, in the order of their names.
     ///
@@ -86,11 +89,14 @@ impl Store {
         let _lock = self.lock(FlockOperation::LockExclusive)?;
         let digest = self.resolve(reference)?;
         self.check_name(name, Some(&digest), replace)?;
+        if self.images.exists(digest.hex()) {
+            self.touch(&digest)?;
+        }
         self.set_name(name, &digest)
     }
 
-    /// Removes a name, and the image with its last name; by digest, the image and all its names. `users` are the machines
-    /// that need the image: they are only heeded when its content would go.
+    /// Removes a name, and the image with its last name; by digest, the image and all its names. The disks over it are
+    /// known here; `users` are who will need it besides. They are only heeded when its content would go.
     ///
     /// # Errors
     /// `InUse` when there are users and `force` is false; `NotFound`.
@@ -98,21 +104,32 @@ impl Store {
         let temp = self.temp()?;
         let _lock = self.lock(FlockOperation::LockExclusive)?;
         let digest = self.resolve(reference)?;
-        let mut names = names_of(&digest, &self.all_names()?);
+        let names = names_of(&digest, &self.all_names()?);
         if let Some(only) = names.iter().find(|name| name.as_str() == reference).cloned()
             && names.len() > 1
         {
             self.remove_name(&only)?;
             return Ok(Removed { names: vec![only], image: None });
         }
-        if !users.is_empty() && !force {
+        if !force {
+            let disks = self.users_now(&digest)?;
+            let users: Vec<String> =
+                users.iter().cloned().chain(disks.iter().map(ToString::to_string)).collect();
+            if users.is_empty() {
+                return self.remove_all(digest, names, &temp);
+            }
             let message = format!("image {reference} is used by {}: remove them first", users.join(", "));
             return Err(Error::new(ErrorKind::InUse, message));
         }
+        self.remove_all(digest, names, &temp)
+    }
+
+    fn remove_all(&self, digest: Digest, mut names: Vec<Name>, temp: &Temp) -> Result<Removed> {
         for name in &names {
             self.remove_name(name)?;
         }
-        self.set_aside(&digest, &temp)?;
+        self.set_aside(&digest, temp)?;
+        self.forget_users(&digest)?;
         names.sort();
         Ok(Removed { names, image: Some(digest) })
     }
@@ -123,10 +140,14 @@ impl Store {
     /// `Changed` when the content is another one.
     pub fn verify(&self, reference: &str, progress: &Progress) -> Result<Digest> {
         let digest = self.resolve(reference)?;
-        let (file, record) = self.open_image(&digest)?;
-        let (_, record) = self.rehash(file, record, progress)?;
-        self.verify_files(&record, progress)?;
-        Ok(digest)
+        for _ in 0..TRIES {
+            let (file, record) = self.open_image(&digest)?;
+            if let Some(record) = self.rehash(&file, record, progress)? {
+                self.verify_files(&record, progress)?;
+                return Ok(digest);
+            }
+        }
+        Err(restless(&digest))
     }
 
     /// Opens an image's disk for reading, after a look at its seal; one that was touched is hashed again first.
@@ -134,33 +155,41 @@ impl Store {
     /// # Errors
     /// `NotFound`; `Changed` when the content is no longer what it was imported as.
     pub fn base(&self, digest: &Digest, progress: &Progress) -> Result<(File, ImageRecord)> {
-        let (file, record) = {
-            let _lock = self.lock(FlockOperation::LockShared)?;
-            let opened = self.open_image(digest)?;
-            self.touch(digest)?;
-            opened
-        };
-        if Seal::of(&file)? == record.seal {
-            return Ok((file, record));
+        for _ in 0..TRIES {
+            let (file, record) = {
+                let _lock = self.lock(FlockOperation::LockShared)?;
+                let opened = self.open_image(digest)?;
+                self.touch(digest)?;
+                opened
+            };
+            if Seal::of(&file)? == record.seal {
+                return Ok((file, record));
+            }
+            tracing::warn!(image = %digest, "the stored file was touched since it was sealed; hashing it again");
+            if let Some(record) = self.rehash(&file, record, progress)? {
+                return Ok((file, record));
+            }
         }
-        tracing::warn!(image = %digest, "the stored file was touched since it was sealed; hashing it again");
-        self.rehash(file, record, progress)
+        Err(restless(digest))
     }
 
-    fn rehash(
+    /// Hashes an open image and seals it anew; `None` when it was altered, and another one has its place by now.
+    pub(super) fn rehash(
         &self,
-        file: File,
+        file: &File,
         mut record: ImageRecord,
         progress: &Progress,
-    ) -> Result<(File, ImageRecord)> {
+    ) -> Result<Option<ImageRecord>> {
         let digest = record.digest;
-        let seal = Seal::of(&file)?;
-        let source = FileSource::unlocked(duplicate(&file)?, &format!("image {}", digest.short()))?;
+        let seal = Seal::of(file)?;
+        let source = FileSource::unlocked(duplicate(file)?, &format!("image {}", digest.short()))?;
         let actual = content::digest(&source, self.threads, progress)?;
         source.verify_unchanged()?;
         if actual != digest {
             let reason = format!("it was altered on disk and hashes to {actual}");
-            self.quarantine(&digest, &reason)?;
+            if !self.quarantine(&digest, file, &reason)? {
+                return Ok(None);
+            }
             let message = format!(
                 "image {digest} was altered on disk, it hashes to {actual} now: it is in quarantine, import it again from {}",
                 record.origin.source.path
@@ -169,12 +198,25 @@ impl Store {
         }
         if seal != record.seal {
             let _lock = self.lock(FlockOperation::LockExclusive)?;
-            // Meanwhile it may have got further origins.
-            record = self.read_record(&digest)?;
-            record.seal = seal;
-            self.write_record(&dirs::existing(&self.images, &digest.hex())?, &record)?;
+            if self.is_current(&digest, file)? {
+                // Meanwhile it may have got further origins.
+                record = self.read_record(&digest)?;
+                record.seal = seal;
+                self.write_record(&dirs::existing(&self.images, &digest.hex())?, &record)?;
+            }
         }
-        Ok((file, record))
+        Ok(Some(record))
+    }
+
+    /// Whether an open file still is the one that the store has of an image. The caller holds the store's lock.
+    pub(super) fn is_current(&self, digest: &Digest, file: &File) -> Result<bool> {
+        let now = dirs::existing(&self.images, &digest.hex())
+            .and_then(|dir| dirs::open(&dir, DISK, OFlags::RDONLY));
+        match now {
+            Ok(now) => Ok(Seal::of(&now)?.inode == Seal::of(file)?.inode),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn open_image(&self, digest: &Digest) -> Result<(File, ImageRecord)> {
@@ -303,7 +345,7 @@ impl Store {
     }
 
     /// A name whose file is damaged is left out: it must not keep the others from being seen.
-    fn all_names(&self) -> Result<BTreeMap<Name, Digest>> {
+    pub(super) fn all_names(&self) -> Result<BTreeMap<Name, Digest>> {
         let names: BTreeSet<Name> =
             dirs::entries(&self.names)?.into_iter().filter_map(|name| Name::new(name).ok()).collect();
         let mut known = BTreeMap::new();
@@ -342,7 +384,12 @@ impl StoredImages for Store {
     }
 }
 
-fn names_of(digest: &Digest, names: &BTreeMap<Name, Digest>) -> Vec<Name> {
+fn restless(digest: &Digest) -> Error {
+    let message = format!("image {digest} was altered and exchanged again and again while it was hashed");
+    Error::new(ErrorKind::Changed, message)
+}
+
+pub(super) fn names_of(digest: &Digest, names: &BTreeMap<Name, Digest>) -> Vec<Name> {
     names.iter().filter(|(_, owner)| *owner == digest).map(|(name, _)| name.clone()).collect()
 }
 

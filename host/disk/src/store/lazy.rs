@@ -4,7 +4,7 @@
 //! lazy/<id>/source      the file as it is on its server, as far as it has arrived
 //! lazy/<id>/journal     which parts have
 //! lazy/<id>/lazy.json   what it is, and in the end the image that it has become
-//! lazy/<id>/users/      an empty file "<machine>:<disk>" for each disk over it
+//! lazy/<id>/users/      a mark for each disk over it: see `users`
 //! lazy/<id>/lock        held by the process that fetches
 //! ```
 
@@ -178,7 +178,7 @@ impl Store {
         if !gone && record.failed.is_none() {
             return Ok(true);
         }
-        self.remove_lazy(id)?;
+        self.remove_lazy(id, None)?;
         if self.lazy_dir(id).is_err() {
             return Ok(false);
         }
@@ -270,7 +270,15 @@ impl Store {
         let digest = imported.record.digest;
         let (base, _) = self.base(&digest, progress)?;
         let dir = self.lazy_dir(&parts.id)?;
-        write_record(&dir, &LazyRecord { image: Some(digest), ..parts.record.clone() })?;
+        {
+            // From here on the disks that wait are users of the image; until here it may have been removed.
+            let _lock = self.lock(FlockOperation::LockShared)?;
+            self.open_image(&digest).map_err(|error| {
+                let message = format!("image {digest} was removed before it could be used ({error})");
+                Error::new(ErrorKind::InUse, message)
+            })?;
+            write_record(&dir, &LazyRecord { image: Some(digest), ..parts.record.clone() })?;
+        }
         // The image has it all; whoever reads the source now has it open.
         for name in [SOURCE, JOURNAL] {
             dir.remove_file(name).doing(|| format!("remove {name}"))?;
@@ -296,18 +304,15 @@ impl Store {
     /// every disk.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written; `NotFound` when another process has removed the image meanwhile.
     pub fn create_lazy_disk(
         &self,
         access: Access<'_>,
         dir: &Dir,
-        machine: &Name,
         disk: &Name,
         image: &LazyImage,
     ) -> Result<()> {
-        let users = dirs::existing(&self.lazy_dir(image.id())?, USERS)?;
-        dirs::create(&users, &user(machine, disk))?;
-        dirs::sync(&users)?;
+        let _marked = self.enter_lazy(image.id(), dir, disk)?;
         let base = self.path.join("lazy").join(image.id()).join("base").to_string_lossy().into_owned();
         self.lay_out_overlay(access, dir, disk, base, image.virtual_size())?;
         dirs::write(dir, &lazy_name(disk), image.id().as_bytes())?;
@@ -347,46 +352,23 @@ impl Store {
     ///
     /// # Errors
     /// When that cannot be written down.
-    pub fn settle_lazy_disk(&self, dir: &Dir, machine: &Name, disk: &Name, image: &Digest) -> Result<()> {
+    pub fn settle_lazy_disk(&self, dir: &Dir, disk: &Name, image: &Digest) -> Result<()> {
         let Some(id) = self.lazy_of(dir, disk)? else { return Ok(()) };
+        let _marked = self.enter_image(image, dir, disk)?;
         let record = self.read_record(image)?;
         let virtual_size = record.virtual_size;
         let settled = DiskRecord { schema: 1, kind: DiskKind::Overlay, virtual_size, image: Some(*image) };
         write_disk_record(dir, disk, &settled)?;
         dirs::remove(dir, &lazy_name(disk))?;
-        if let Ok(lazy) = self.lazy_dir(&id) {
-            dirs::remove(&dirs::existing(&lazy, USERS)?, &user(machine, disk))?;
-        }
-        Ok(())
+        self.leave_lazy(&id, dir, disk)
     }
 
-    /// Forgets the disks of a machine; returns the images that nobody waits for any more.
-    ///
-    /// # Errors
-    /// When a directory cannot be read or changed.
-    pub fn release_lazy(&self, machine: &Name) -> Result<Vec<String>> {
-        let lazy = self.lazy_root()?;
-        let mine = format!("{machine}:");
-        let mut unused = Vec::new();
-        for id in dirs::entries(&lazy)? {
-            let users = dirs::existing(&dirs::existing(&lazy, &id)?, USERS)?;
-            let (gone, left): (Vec<_>, Vec<_>) =
-                dirs::entries(&users)?.into_iter().partition(|user| user.starts_with(&mine));
-            for user in &gone {
-                dirs::remove(&users, user)?;
-            }
-            if left.is_empty() {
-                unused.push(id);
-            }
-        }
-        Ok(unused)
-    }
-
-    /// Removes what has arrived of an image, unless somebody waits for it.
+    /// Removes what has arrived of an image, unless a disk waits for it or another process fetches it, for a disk that it
+    /// has not made yet. `own` is the image where this process fetches it; the caller makes no disk over it meanwhile.
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub fn remove_lazy(&self, id: &str) -> Result<()> {
+    pub fn remove_lazy(&self, id: &str, own: Option<&LazyImage>) -> Result<()> {
         let temp = self.temp()?;
         let _lock = self.lock(FlockOperation::LockExclusive)?;
         let dir = match self.lazy_dir(id) {
@@ -394,7 +376,12 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        if !dirs::entries(&dirs::existing(&dir, USERS)?)?.is_empty() {
+        let _fetching = match own.map_or_else(|| lock(&dir).map(Some), |_| Ok(None)) {
+            // Whoever fetches it removes it, or who comes later.
+            Err(error) if error.kind() == ErrorKind::InUse => return Ok(()),
+            locked => locked?,
+        };
+        if !self.lazy_users_now(id)?.is_empty() {
             return Ok(());
         }
         let lazy = self.lazy_root()?;
@@ -407,8 +394,13 @@ impl Store {
         Ok(read_record(&self.lazy_dir(id)?)?.image)
     }
 
-    fn lazy_root(&self) -> Result<Dir> {
+    pub(super) fn lazy_root(&self) -> Result<Dir> {
         dirs::subdir(&self.dir, "lazy")
+    }
+
+    /// The marks of the disks over an arriving image.
+    pub(super) fn lazy_users(&self, id: &str) -> Result<Dir> {
+        dirs::existing(&self.lazy_dir(id)?, USERS)
     }
 
     fn lazy_dir(&self, id: &str) -> Result<Dir> {
@@ -422,10 +414,6 @@ impl Store {
 
 fn lazy_name(disk: &Name) -> String {
     format!("{disk}.lazy")
-}
-
-fn user(machine: &Name, disk: &Name) -> String {
-    format!("{machine}:{disk}")
 }
 
 fn lock(dir: &Dir) -> Result<File> {

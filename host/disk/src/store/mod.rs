@@ -6,6 +6,7 @@
 //! images/<digest>/files/       what lay beside the disk in artifacts, by the digests of the files
 //! images/<digest>/used         empty; its modification time is when the image was last opened
 //! names/<name>                 a digest
+//! users/<digest>/              who uses an image: see `users`
 //! lazy/<id>/                   images that machines run from while they arrive
 //! quarantine/<digest>/         images that were altered on disk
 //! volumes/<name>.raw           raw disks that outlive machines
@@ -28,6 +29,7 @@ mod overlay;
 mod quarantine;
 mod read;
 mod temp;
+mod users;
 mod volumes;
 mod write;
 
@@ -42,6 +44,7 @@ use crate::limits::Limits;
 
 pub use collect::{CollectRules, Collected};
 pub use lazy::{Lazily, LazyAccess, StoredDisk};
+pub use users::ImageUser;
 
 /// How a store works.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +64,7 @@ pub struct Store {
     names: Dir,
     volumes: Dir,
     quarantined: Dir,
+    users: Dir,
     tmp: Dir,
     limits: Limits,
     threads: usize,
@@ -86,6 +90,7 @@ impl Store {
             names: dirs::subdir(&dir, "names")?,
             volumes: dirs::subdir(&dir, "volumes")?,
             quarantined: dirs::subdir(&dir, "quarantine")?,
+            users: dirs::subdir(&dir, "users")?,
             tmp: dirs::subdir(&dir, "tmp")?,
             dir,
             limits: options.limits,

@@ -39,6 +39,7 @@ impl Store {
             write_disk_record(dir, disk, &disk_record)?;
             return Ok(DiskHandle::Raw { file, read_only: false });
         }
+        let _marked = self.enter_image(image, dir, disk)?;
         // For people with qemu-img; the hypervisor is handed the base itself.
         let named = self.path.join("images").join(image.hex()).join(DISK).to_string_lossy().into_owned();
         let file = self.lay_out_overlay(access, dir, disk, named, record.virtual_size)?;
@@ -96,6 +97,10 @@ impl Store {
             (DiskKind::Overlay, Some(image)) => {
                 let file = dirs::open(dir, &overlay_name(disk), OFlags::RDWR).map_err(missing)?;
                 let (base, _) = self.base(image, progress).map_err(missing)?;
+                // It is there since it was made, unless that was before there were marks or in another directory.
+                if let Err(error) = self.enter_image(image, dir, disk) {
+                    tracing::warn!(%image, %disk, %error, "cannot mark an image as used");
+                }
                 Ok(DiskHandle::Overlay { file, base })
             }
             (DiskKind::Overlay, None) => {

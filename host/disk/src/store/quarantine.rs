@@ -3,23 +3,32 @@
 //! `quarantine/<digest>/` is the image's directory as it was, `reason` in it says when and why. The names stay: they find the
 //! image again once it has been imported anew.
 
+use std::fs::File;
+
 use rustix::fs::FlockOperation;
 use witvirt_core::Digest;
 
 use super::images::RECORD;
 use super::{Store, dirs, now};
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::import_source::ImportSource;
 use crate::progress::Progress;
 use crate::record::ImageRecord;
-use crate::request::{Access, ImportRequest, Imported, SourceFile};
+use crate::request::{Access, ImportRequest, Imported};
+use crate::source::unshow;
+use crate::stream::Unpack;
 
 const REASON: &str = "reason";
 
 impl Store {
-    /// Takes an altered image out of the store; machines that run over it keep their open files.
-    pub(super) fn quarantine(&self, digest: &Digest, reason: &str) -> Result<()> {
+    /// Takes an altered image, the open file `altered`, out of the store; machines that run over it keep their open files.
+    /// False when somebody else has done so, and maybe imported it again: a good image is not touched.
+    pub(super) fn quarantine(&self, digest: &Digest, altered: &File, reason: &str) -> Result<bool> {
         let temp = self.temp()?;
         let _lock = self.lock(FlockOperation::LockExclusive)?;
+        if !self.is_current(digest, altered)? {
+            return Ok(false);
+        }
         let hex = digest.hex();
         let dir = dirs::existing(&self.images, &hex)?;
         dirs::write(&dir, REASON, format!("{}\n{reason}\n", now()).as_bytes())?;
@@ -29,7 +38,8 @@ impl Store {
         }
         self.images.rename(&hex, &self.quarantined, &hex).doing(|| format!("set image {digest} aside"))?;
         dirs::sync(&self.quarantined)?;
-        dirs::sync(&self.images)
+        dirs::sync(&self.images)?;
+        Ok(true)
     }
 
     /// What is known of an image in quarantine: its record, and why it is there. `None` when it is not.
@@ -62,9 +72,11 @@ impl Store {
         let message = format!("image {digest} did not come from a file of this host");
         let mut failed = Error::new(ErrorKind::Unsupported, message);
         for origin in record.origins().rev().filter(|origin| origin.source.path.starts_with('/')) {
-            let file = SourceFile::new(&origin.source.path).with_format(&origin.source.format);
-            let mut request = ImportRequest::new(file);
+            let mut request = ImportRequest::of(ImportSource::File(unshow(&origin.source.path)));
+            request.reading.format = Some(origin.source.format.clone());
+            // As it was found out then, or stated: not all of it can be found out again.
             request.reading.member.clone_from(&origin.member);
+            request.reading.unpack = Unpack::Stated(origin.transport.clone());
             let imported = self.import(access, &request, progress);
             match imported.and_then(|imported| self.accept_restored(digest, imported)) {
                 Ok(imported) => return Ok(imported),
@@ -98,5 +110,61 @@ impl Store {
             dirs::sync(&self.quarantined)?;
         }
         Ok(imported)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{OpenOptions, Permissions, set_permissions};
+    use std::os::unix::fs::{FileExt, PermissionsExt};
+    use std::sync::Arc;
+
+    use witvirt_core::format::{Format, Formats};
+
+    use crate::store::{Store, StoreOptions};
+    use crate::{
+        Access, AllowedDirs, ErrorKind, ImageState, ImportRequest, ImportSource, Imported, Progress, Upload,
+    };
+
+    struct Nothing;
+
+    impl Formats for Nothing {
+        fn all(&self) -> Vec<Arc<dyn Format>> {
+            Vec::new()
+        }
+    }
+
+    fn import(store: &Store) -> Imported {
+        let allowed = AllowedDirs::default();
+        let access = Access { formats: &Nothing, allowed: &allowed, references: &allowed };
+        let bytes = std::io::Cursor::new(vec![7; 1 << 20]);
+        let mut request = ImportRequest::of(ImportSource::Upload(Upload::new("-", None, bytes)));
+        request.reading.format = Some("raw".into());
+        store.import(access, &request, &Progress::new()).unwrap()
+    }
+
+    /// Two starts that have both seen the altered file: whoever comes late does no harm.
+    #[test]
+    fn only_the_file_that_was_hashed_is_set_aside_or_sealed() {
+        let tmp = tempfile::tempdir().unwrap();
+        let store = Store::open(&tmp.path().join("store"), StoreOptions::default()).unwrap();
+        let digest = import(&store).record.digest;
+        let (file, record) = store.open_image(&digest).unwrap();
+        let path = tmp.path().join("store/images").join(digest.hex()).join("disk.raw");
+        set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let altered = OpenOptions::new().write(true).open(&path).unwrap();
+        altered.write_all_at(b"altered", 5000).unwrap();
+        store.base(&digest, &Progress::new()).unwrap_err();
+        // The late one finds it gone, looks again, and is told why.
+        assert!(store.rehash(&file, record.clone(), &Progress::new()).unwrap().is_none());
+        assert_eq!(store.base(&digest, &Progress::new()).unwrap_err().kind(), ErrorKind::Changed);
+        // Or finds a good one in its place.
+        assert!(!import(&store).existed);
+        assert!(store.rehash(&file, record.clone(), &Progress::new()).unwrap().is_none());
+        assert_eq!(store.inspect(&digest.hex()).unwrap().state, ImageState::Ready);
+        // The seal of a file that was only touched is not written into the record of another.
+        altered.write_all_at(&[7; 7], 5000).unwrap();
+        store.rehash(&file, record, &Progress::new()).unwrap().unwrap();
+        assert_eq!(store.inspect(&digest.hex()).unwrap().state, ImageState::Ready);
     }
 }

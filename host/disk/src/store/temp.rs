@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cap_std::fs::Dir;
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::dirs;
@@ -36,10 +36,7 @@ pub(super) struct Temp {
 impl Temp {
     /// Makes one below `parent`. The caller keeps cleaners away meanwhile.
     pub(super) fn new(parent: &Dir) -> Result<Self> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos());
-        let name = format!("{}-{count}-{now:x}", std::process::id());
+        let name = fresh_name();
         parent.create_dir(&name).doing(|| format!("make the directory {name}"))?;
         let dir = dirs::existing(parent, &name)?;
         let lock = dirs::open(&dir, LOCK, OFlags::RDWR | OFlags::CREATE)?;
@@ -80,10 +77,69 @@ impl Drop for Temp {
         if self.keep.load(Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = self.parent.remove_dir_all(&self.name) {
+        // Under its own name, another process could take it up as soon as the file that is locked is gone.
+        let gone = fresh_name();
+        let renamed = self.parent.rename(&self.name, &self.parent, &gone);
+        if let Err(error) = renamed.and_then(|()| self.parent.remove_dir_all(&gone)) {
             tracing::warn!(name = self.name, %error, "cannot remove unfinished work; the next start will");
         }
     }
+}
+
+/// What no other has in its directory.
+fn fresh_name() -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos());
+    format!("{}-{count}-{now:x}", std::process::id())
+}
+
+/// An unfinished import that the next attempt may take up.
+pub(super) struct Partial {
+    pub(super) name: String,
+    /// When something happened in it last.
+    modified: SystemTime,
+    /// Bytes that it occupies.
+    pub(super) allocated: u64,
+}
+
+/// Those that nobody is at, the oldest first. The caller keeps everybody from beginning meanwhile.
+pub(super) fn partials(parent: &Dir) -> Result<Vec<Partial>> {
+    let mut partials = Vec::new();
+    for name in dirs::entries(parent)?.into_iter().filter(|name| name.starts_with(PARTIAL)) {
+        if is_locked(parent, &name) {
+            continue;
+        }
+        let dir = dirs::existing(parent, &name)?;
+        let modified = modified(&dir).unwrap_or(UNIX_EPOCH);
+        partials.push(Partial { name, modified, allocated: allocated(&dir) });
+    }
+    partials.sort_by_key(|partial| partial.modified);
+    Ok(partials)
+}
+
+/// Removes what somebody left.
+pub(super) fn remove(parent: &Dir, name: &str) -> Result<()> {
+    match parent.remove_dir_all(name).or_else(|_| parent.remove_file(name)) {
+        // Its owner lives after all, and is at it, too.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.doing(|| format!("remove tmp/{name}")),
+    }
+}
+
+/// When something happened last in an unfinished import; `None` when there is nothing to take up.
+fn modified(dir: &Dir) -> Option<SystemTime> {
+    dirs::open(dir, JOURNAL, OFlags::RDONLY).ok()?.metadata().ok()?.modified().ok()
+}
+
+/// Bytes that the files in a directory and below it occupy, as far as they can be looked at.
+fn allocated(dir: &Dir) -> u64 {
+    let of = |name: &String| match dirs::existing(dir, name) {
+        Ok(below) => allocated(&below),
+        Err(_) => rustix::fs::statat(dir, name.as_str(), AtFlags::SYMLINK_NOFOLLOW)
+            .map_or(0, |stat| stat.st_blocks.unsigned_abs().saturating_mul(512)),
+    };
+    dirs::entries(dir).map_or(0, |names| names.iter().map(of).sum())
 }
 
 /// Removes what dead processes left. The caller keeps everybody from beginning meanwhile.
@@ -93,8 +149,7 @@ pub(super) fn clean(parent: &Dir) -> Result<()> {
             continue;
         }
         tracing::info!(name, "removing unfinished work of a process that has died");
-        let removed = parent.remove_dir_all(&name).or_else(|_| parent.remove_file(&name));
-        removed.doing(|| format!("remove tmp/{name}"))?;
+        remove(parent, &name)?;
     }
     Ok(())
 }
@@ -105,8 +160,7 @@ fn is_kept(parent: &Dir, name: &str) -> bool {
         return false;
     }
     let Ok(dir) = dirs::existing(parent, name) else { return false };
-    let Ok(journal) = dirs::open(&dir, JOURNAL, OFlags::RDONLY) else { return false };
-    let Ok(modified) = journal.metadata().and_then(|metadata| metadata.modified()) else { return false };
+    let Some(modified) = modified(&dir) else { return false };
     // A time in the future is as good as now.
     SystemTime::now().duration_since(modified).is_ok_and(|age| age < KEPT) || modified > SystemTime::now()
 }

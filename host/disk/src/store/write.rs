@@ -218,15 +218,10 @@ impl Part {
             return Err(exists(target));
         }
         let part = format!(".{name}.part");
-        let file = dirs::open(&dir, &part, OFlags::RDWR | OFlags::CREATE)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                let message = format!("{} is being written by another conversion", show(target));
-                return Err(Error::new(ErrorKind::InUse, message));
-            }
-            Err(errno) => return Err(Error::io(format!("lock {part}"), errno.into())),
-        }
+        let Some(file) = lock_part(&dir, &part)? else {
+            let message = format!("{} is being written by another conversion", show(target));
+            return Err(Error::new(ErrorKind::InUse, message));
+        };
         let this = Self { dir, name, part, file, published: false };
         // Not without need: ext4 flushes a file that was truncated to nothing when it is closed.
         let length = this.file.metadata().doing(|| format!("stat {}", this.part))?.len();
@@ -262,6 +257,26 @@ impl Drop for Part {
     }
 }
 
+/// Opens a file in the making, made where it is missing, and locks it; `None` when another one is at it.
+fn lock_part(dir: &Dir, part: &str) -> Result<Option<File>> {
+    let file = dirs::open(dir, part, OFlags::RDWR | OFlags::CREATE)?;
+    lock_opened(dir, part, file)
+}
+
+/// Locks `file`, which was opened by the name `part`.
+fn lock_opened(dir: &Dir, part: &str, file: File) -> Result<Option<File>> {
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        Err(errno) => return Err(Error::io(format!("lock {part}"), errno.into())),
+    }
+    // Whoever had it may have published it before letting go: it is somebody's image then.
+    let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+    let opened = rustix::fs::fstat(&file).map(identity).doing(|| format!("stat {part}"))?;
+    let named = rustix::fs::statat(dir, part, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).map(identity);
+    Ok((named == Ok(opened)).then_some(file))
+}
+
 fn exists(target: &Path) -> Error {
     Error::new(ErrorKind::AlreadyExists, format!("{} exists already", show(target)))
 }
@@ -269,4 +284,28 @@ fn exists(target: &Path) -> Error {
 /// The file name of a volume or of a machine's raw disk.
 pub(super) fn raw_name(name: &Name) -> String {
     format!("{name}.raw")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::{Dir, FlockOperation, OFlags, dirs, lock_opened, lock_part};
+
+    #[test]
+    fn a_file_that_was_published_before_it_could_be_locked_is_left_alone() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = Dir::open_ambient_dir(tmp.path(), cap_std::ambient_authority()).unwrap();
+        let mut first = lock_part(&dir, ".a.part").unwrap().unwrap();
+        first.write_all(b"an image").unwrap();
+        let second = dirs::open(&dir, ".a.part", OFlags::RDWR | OFlags::CREATE).unwrap();
+        assert!(lock_part(&dir, ".a.part").unwrap().is_none(), "the first is at it");
+        dir.rename(".a.part", &dir, "a").unwrap();
+        drop(first);
+        assert!(lock_opened(&dir, ".a.part", second).unwrap().is_none());
+        // The next one makes a file of its own.
+        let third = lock_part(&dir, ".a.part").unwrap().unwrap();
+        rustix::fs::flock(&third, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert_eq!(std::fs::read(tmp.path().join("a")).unwrap(), b"an image");
+    }
 }

@@ -9,7 +9,7 @@ use witvirt_disk::{
 };
 
 use crate::fake::{FakeBlob, Shared};
-use crate::formats::{Bench, content, qemu_img, run};
+use crate::formats::{Bench, content, noise, qemu_img, run};
 use crate::transports::import;
 
 fn sha256(bytes: &[u8]) -> Digest {
@@ -195,8 +195,9 @@ fn a_piece_that_is_not_what_it_should_be_is_refused() {
 #[test]
 fn finished_pieces_are_not_fetched_again() {
     let bench = Bench::new();
-    let raw = content(24, 40 << 20);
-    let built = build(&raw, 4 << 20);
+    // So many that their description is longer than a line of the journal may be.
+    let raw = noise(24, 64 << 20);
+    let built = build(&raw, 1 << 20);
     let last = built.blobs.last().unwrap();
     last.cut.store(last.bytes.len() as u64 / 2, Ordering::Relaxed);
     let error = import(&bench, &request(&built.disk, Some("raw"))).unwrap_err();

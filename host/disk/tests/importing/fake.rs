@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use witvirt_core::Digest;
-use witvirt_disk::{Blob, Error, ErrorKind, Result};
+use witvirt_disk::{Blob, Error, ErrorKind, Progress, Result};
 
 /// Bytes behind a server that can be made to misbehave.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct FakeBlob {
     pub digest: Option<Digest>,
     /// Streams end with `Unavailable` at this byte.
     pub cut: AtomicU64,
+    /// What streams cancel where they would end otherwise.
+    pub cancels: Mutex<Option<Arc<Progress>>>,
     /// Streams end quietly at this byte.
     pub short: u64,
     /// Ranges from this byte on are of other bytes.
@@ -42,6 +44,7 @@ impl FakeBlob {
             version: Some("\"one\"".into()),
             digest: None,
             cut: AtomicU64::new(u64::MAX),
+            cancels: Mutex::default(),
             short: u64::MAX,
             lies_from: u64::MAX,
             served: AtomicU64::new(0),
@@ -115,7 +118,12 @@ struct FakeStream {
 impl Read for FakeStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         std::thread::sleep(self.blob.delay);
-        let cut = self.blob.cut.load(Ordering::Relaxed);
+        let mut cut = self.blob.cut.load(Ordering::Relaxed);
+        let cancelled = self.blob.cancels.lock().unwrap().clone().filter(|_| self.at >= cut);
+        if let Some(progress) = cancelled {
+            progress.cancel();
+            cut = u64::MAX;
+        }
         if self.at >= cut {
             return Err(Error::new(ErrorKind::Unavailable, "the fake server is gone").into());
         }

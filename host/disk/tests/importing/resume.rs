@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use witvirt_core::Digest;
-use witvirt_disk::{Checksum, ErrorKind, Store, StoreOptions};
+use witvirt_disk::{Checksum, ErrorKind, Progress, Store, StoreOptions};
 
 use crate::fake::{FakeBlob, request};
 use crate::formats::{Bench, noise, qemu_img, run};
@@ -75,6 +75,29 @@ fn a_server_that_comes_back_is_asked_for_the_rest() {
         assert_eq!(bench.unfinished().len(), 0);
         bench.store.remove(&record.digest.to_string(), &[], true).unwrap();
     }
+}
+
+/// The client has gone, or the daemon ends: that is not to cost the download.
+#[test]
+fn a_cancelled_download_is_gone_on_with() {
+    let bench = Bench::new();
+    let raw = noise(16, 32 << 20);
+    let blob = Arc::new(FakeBlob::new(raw.clone()));
+    let mut wanted = request(&blob);
+    wanted.reading.format = Some("raw".into());
+    for (cut, kept) in [(0, 0), (24 << 20, 1)] {
+        let progress = Arc::new(Progress::new());
+        blob.cut.store(cut, Ordering::Relaxed);
+        *blob.cancels.lock().unwrap() = Some(Arc::clone(&progress));
+        let error = bench.store.import(bench.access(), &wanted, &progress).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+        assert_eq!(bench.unfinished().len(), kept, "what has not begun is not kept");
+    }
+    *blob.cancels.lock().unwrap() = None;
+    blob.cut.store(u64::MAX, Ordering::Relaxed);
+    assert_eq!(import(&bench, &wanted).unwrap().record.digest, digest_of(&raw));
+    assert!(*blob.begun.lock().unwrap().last().unwrap() > 0);
+    assert_eq!(bench.unfinished().len(), 0);
 }
 
 /// What was left is looked at before it is believed.

@@ -6,7 +6,6 @@ use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use witvirt_core::{ByteSize, Digest, Name};
 use witvirt_disk::Checksum;
 
-use super::One;
 use crate::cli::convert;
 use crate::config::Span;
 
@@ -16,7 +15,8 @@ oci://) for an artifact in a registry, or \"-\" for standard input, which is upl
 
 The format is probed by plugins; a raw image has to be named as such. Compression and archives are unpacked on the way. In \
 registries, KubeVirt containerDisks, macOS-vz and tart machines and plain ORAS artifacts are read, each by a plugin. A \
-download that was cut goes on where it ended when it is started again.
+download that was cut goes on where it ended when it is started again within a week, also one that was stopped with Ctrl-C or \
+by the end of the daemon; `witvirt image gc --keep-free` gives its space back before that.
 
 Examples:
   witvirt image import debian-12.qcow2 --name debian-12
@@ -191,7 +191,7 @@ pub enum ImageCommand {
         /// Only images that were not used for so long
         #[arg(long, value_name = "TIME")]
         unused_for: Option<Span>,
-        /// Only as many as it takes to have so much free, least recently used first
+        /// Only as many as it takes to have so much free, least recently used first, after what is left of cut downloads
         #[arg(long, value_name = "SIZE")]
         keep_free: Option<ByteSize>,
         /// Images that have a name, too

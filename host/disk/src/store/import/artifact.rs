@@ -114,7 +114,7 @@ impl Store {
         let raw = request.reading.format.as_deref() == Some("raw");
         let mut work = Work::resumable(self, &key(disk, request))?;
         let written = self.write_pieces(disk, size, &mut work, progress);
-        let leaves = work.keep_if_unavailable(written)?;
+        let leaves = work.keep_for_next(written)?;
         if raw {
             let source = Self::raw_record(&disk.label, size);
             let (chain, facts, wrappings) = (Vec::new(), Vec::new(), Wrappings::default());
@@ -128,7 +128,7 @@ impl Store {
         let source: Arc<dyn Source> = Arc::new(FileSource::unlocked(file, &disk.label)?);
         let format = request.reading.format.as_deref();
         let chain = Chain::alone(access.formats, &self.limits, Arc::clone(&source), format)?;
-        self.import_mapped(chain, source, Wrappings::default(), request, progress)
+        work.keep_for_next(self.import_mapped(chain, source, Wrappings::default(), request, progress))
     }
 
     /// Fetches what is missing into the work's file, and verifies it.

@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use cap_std::fs::Dir;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::{Doing, Result};
 use crate::store::dirs;
@@ -23,7 +24,8 @@ const MAX_LINE: u64 = 16 << 10;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Line {
-    /// What is imported, the first line: a name is only the beginning of a hash of it.
+    /// The SHA-256 of what is imported, the first line: a name is only the beginning of it. Not the text, which is as long
+    /// as an artifact has pieces.
     Work(String),
     /// First byte and digest of a chunk that is not all zeros.
     Chunk(u64, String),
@@ -48,27 +50,39 @@ pub(super) struct Finished {
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
+    /// What its first line says.
+    work: String,
+    begun: bool,
 }
 
 impl Journal {
     /// Opens the journal of a directory and reads what it says of `work`; it is begun anew where it is of other work.
     pub(super) fn open(dir: &Dir, work: &str) -> Result<(Self, Finished)> {
         let file = dirs::open(dir, JOURNAL, OFlags::RDWR | OFlags::CREATE)?;
-        let mut journal = Self { file };
-        match journal.read(work)? {
-            Some(finished) => Ok((journal, finished)),
+        let mut journal = Self { file, work: hex(&Sha256::digest(work)), begun: false };
+        match journal.read()? {
+            Some(finished) => {
+                journal.begun = finished.hashers.is_some() || !finished.pieces.is_empty();
+                Ok((journal, finished))
+            }
             None => {
-                journal.restart(work)?;
+                journal.restart()?;
                 Ok((journal, Finished::default()))
             }
         }
     }
 
     /// Forgets everything.
-    pub(super) fn restart(&mut self, work: &str) -> Result<()> {
+    pub(super) fn restart(&mut self) -> Result<()> {
+        self.begun = false;
         self.file.set_len(0).doing(|| "empty a journal".into())?;
         self.file.rewind().doing(|| "empty a journal".into())?;
-        self.append(&[Line::Work(work.to_owned())])
+        self.append(&[Line::Work(self.work.clone())])
+    }
+
+    /// Whether there is anything to go on with.
+    pub(super) fn is_begun(&self) -> bool {
+        self.begun
     }
 
     /// Notes chunks, by first byte and digest.
@@ -79,11 +93,13 @@ impl Journal {
 
     /// Notes how far the source was hashed.
     pub(super) fn hashers(&mut self, saved: SavedHashers) -> Result<()> {
+        self.begun = true;
         self.append(&[Line::Hash(saved)])
     }
 
     /// Notes that a piece is complete.
     pub(super) fn piece(&mut self, number: usize) -> Result<()> {
+        self.begun = true;
         self.append(&[Line::Piece(number)])
     }
 
@@ -99,7 +115,7 @@ impl Journal {
     }
 
     /// `None` when it is empty, or of other work. Leaves the file at the end of its last whole line.
-    fn read(&mut self, work: &str) -> Result<Option<Finished>> {
+    fn read(&mut self) -> Result<Option<Finished>> {
         let mut reader = BufReader::new(&self.file);
         let mut finished = Finished::default();
         let mut good = 0;
@@ -116,7 +132,7 @@ impl Journal {
             }
             let Ok(line) = serde_json::from_slice::<Line>(&text) else { break };
             match line {
-                Line::Work(of) if good == 0 && of == work => {}
+                Line::Work(of) if good == 0 && of == self.work => {}
                 _ if good == 0 => return Ok(None),
                 Line::Work(_) => break,
                 Line::Chunk(start, leaf) => {
@@ -173,5 +189,15 @@ mod tests {
         assert!(Journal::open(&dir, "a").unwrap().1.chunks.is_empty());
         std::fs::write(tmp.path().join("journal"), &whole).unwrap();
         assert!(Journal::open(&dir, "b").unwrap().1.pieces.is_empty());
+    }
+
+    #[test]
+    fn work_that_takes_long_to_describe_is_gone_on_with() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = cap_std::fs::Dir::open_ambient_dir(tmp.path(), cap_std::ambient_authority()).unwrap();
+        let work = "a piece of an artifact; ".repeat(100_000);
+        Journal::open(&dir, &work).unwrap().0.piece(7).unwrap();
+        assert!(Journal::open(&dir, &work).unwrap().1.pieces.contains(&7));
+        assert!(Journal::open(&dir, &work[1..]).unwrap().1.pieces.is_empty());
     }
 }

@@ -81,6 +81,10 @@ impl Store {
         chain.verify_unchanged()?;
         whole.verify_unchanged()?;
         let (mut source, below) = chain.records();
+        if !wrappings.transports.is_empty() {
+            // What can be imported again is the archive.
+            (source.path, source.size) = (whole.label().to_owned(), whole.size());
+        }
         source.digest = hashed.flatten();
         let facts = chain.facts()?;
         let filled = Filled { leaves, size, source, chain: below, facts, wrappings };

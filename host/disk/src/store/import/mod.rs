@@ -16,6 +16,7 @@ use self::work::Work;
 use super::temp::Temp;
 use super::{Store, dirs, now};
 use crate::content::Leaves;
+use crate::digests::{Algorithm, Checksum};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::import_source::ImportSource;
 use crate::progress::Progress;
@@ -44,11 +45,14 @@ impl Store {
     /// at the same time.
     ///
     /// Remote objects whose server honours ranges and tells their version, and artifacts in pieces, are resumed: after a
-    /// kill, or an [`ErrorKind::Unavailable`], the next import of the same source with the same settings fetches what is not
-    /// there yet. Objects that are compressed or archived as a whole, and uploads, begin again.
+    /// kill, an [`ErrorKind::Unavailable`] or an [`ErrorKind::Cancelled`], the next import of the same source with the same
+    /// settings fetches what is not there yet. What is left is kept for a week, or until [`Store::collect`] needs the
+    /// space. Objects that are compressed or archived as a whole, and uploads, begin again.
     ///
     /// # Errors
     /// Whatever is wrong with the source, its plugin or the disk; nothing but what can be resumed is left behind then.
+    /// `AlreadyExists` when another image has the name: at once where that is plain, else with the image in the store,
+    /// nameless.
     pub fn import(
         &self,
         access: Access<'_>,
@@ -56,6 +60,7 @@ impl Store {
         progress: &Progress,
     ) -> Result<Imported> {
         progress.begin(0);
+        self.check_free(request)?;
         match &request.source {
             ImportSource::File(path) => {
                 self.import_file(access, access.allowed.open(path)?, request, progress)
@@ -67,8 +72,37 @@ impl Store {
         }
     }
 
+    /// Refuses a name that another image has before anything is downloaded, where what is wanted plainly is not that image:
+    /// it came from elsewhere, or from an object with another digest. Otherwise only its content tells.
+    fn check_free(&self, request: &ImportRequest) -> Result<()> {
+        let Some(name) = request.name.as_ref().filter(|_| !request.replace) else { return Ok(()) };
+        let Some((label, digest)) = request.source.remote() else { return Ok(()) };
+        let Some(owner) = self.named(name)? else { return Ok(()) };
+        let Ok(record) = self.read_record(&owner) else { return Ok(()) };
+        let mut wanted = request.checksums.iter().cloned().chain(digest.map(Checksum::from));
+        let other = record.source.digest.is_some_and(|there| {
+            wanted.any(|sum| sum.algorithm() == Algorithm::Sha256 && sum != Checksum::from(there))
+        });
+        if label == record.source.path && !other {
+            return Ok(());
+        }
+        let from = record.source.path;
+        let message = format!("the name {name} belongs to image {} from {from} already", owner.short());
+        Err(Error::new(ErrorKind::AlreadyExists, message))
+    }
+
     /// Seals a written disk and publishes it.
     fn finish(
+        &self,
+        work: &Work,
+        filled: Filled,
+        request: &ImportRequest,
+        progress: &Progress,
+    ) -> Result<Imported> {
+        work.keep_for_next(self.seal(work, filled, request, progress))
+    }
+
+    fn seal(
         &self,
         work: &Work,
         filled: Filled,
@@ -101,9 +135,11 @@ impl Store {
         };
         if let ImportSource::Artifact(disk) = &request.source {
             origin.machine = files::shown(&disk.machine);
-            origin.files = work.keep_if_unavailable(self.fetch_files(&work.dir, disk, progress))?;
+            origin.files = self.fetch_files(&work.dir, disk, progress)?;
         }
         progress.set_phase("flushing");
+        // The last time: what is sealed cannot be gone on with.
+        progress.check()?;
         file.sync_all().doing(|| "flush the imported image".into())?;
         rustix::fs::fchmod(file, Mode::from_raw_mode(0o400))
             .doing(|| "make the imported image read only".into())?;
@@ -119,7 +155,6 @@ impl Store {
             seal: Seal::of(file)?,
         };
         self.write_record(&work.dir, &record)?;
-        progress.check()?;
         self.publish(&work.temp, record, request)
     }
 
@@ -127,11 +162,9 @@ impl Store {
     fn publish(&self, temp: &Temp, mut record: ImageRecord, request: &ImportRequest) -> Result<Imported> {
         let digest = record.digest;
         let _lock = self.lock(FlockOperation::LockExclusive)?;
-        if let Some(name) = &request.name {
-            self.check_name(name, Some(&digest), request.replace)?;
-        }
         let imported = match self.inspect(&digest.hex()).ok() {
             Some(ImageSummary { state: ImageState::Ready, record: Some(known), .. }) => {
+                self.touch(&digest)?;
                 let record = self.add_origin(temp, known, record.origin)?;
                 Imported { record, existed: true }
             }
@@ -148,6 +181,10 @@ impl Store {
             }
         };
         if let Some(name) = &request.name {
+            // Last, so that what was fetched is not lost over it.
+            self.check_name(name, Some(&digest), request.replace).map_err(|error| {
+                error.during(format!("the image is in the store as {}, without the name", digest.short()))
+            })?;
             self.set_name(name, &digest)?;
         }
         Ok(imported)

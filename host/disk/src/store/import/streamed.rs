@@ -159,7 +159,7 @@ impl Store {
             work.restart()?;
             filled = self.fill_streamed(access, &streamed, false, &twice, &mut work, request, progress);
         }
-        let filled = work.keep_if_unavailable(filled)?;
+        let filled = work.keep_for_next(filled)?;
         unchanged()?;
         self.finish(&work, filled, request, progress)
     }

@@ -31,14 +31,12 @@ pub(super) struct Work {
     /// What an earlier attempt finished, unverified.
     pub(super) finished: Finished,
     journal: Option<Mutex<Journal>>,
-    /// What is done here, for the journal.
-    work: String,
 }
 
 impl Work {
     /// One that nobody can go on with.
     pub(super) fn new(store: &Store) -> Result<Self> {
-        Self::at(store.temp()?, String::new())
+        Self::at(store.temp()?)
     }
 
     /// One that can be gone on with: `work` describes it, with everything that decides what comes out. Somebody who is at the
@@ -47,13 +45,13 @@ impl Work {
         let key = hex(&Sha256::digest(work)[..16]);
         let Some(temp) = store.resumable(&key)? else { return Self::new(store) };
         let (journal, finished) = Journal::open(&temp.dir, work)?;
-        let mut this = Self::at(temp, work.to_owned())?;
+        let mut this = Self::at(temp)?;
         this.journal = Some(Mutex::new(journal));
         this.finished = finished;
         Ok(this)
     }
 
-    fn at(temp: Temp, work: String) -> Result<Self> {
+    fn at(temp: Temp) -> Result<Self> {
         let dir = dirs::subdir(&temp.dir, IMAGE)?;
         let open = || dirs::open(&dir, DISK, OFlags::RDWR | OFlags::CREATE);
         let file = open().or_else(|error| match error.kind() {
@@ -64,7 +62,7 @@ impl Work {
             }
             _ => Err(error),
         })?;
-        Ok(Self { temp, dir, file, finished: Finished::default(), journal: None, work })
+        Ok(Self { temp, dir, file, finished: Finished::default(), journal: None })
     }
 
     /// A file that disappears with its last handle.
@@ -91,15 +89,17 @@ impl Work {
     pub(super) fn restart(&mut self) -> Result<()> {
         self.finished = Finished::default();
         if let Some(mut journal) = self.journal() {
-            journal.restart(&self.work)?;
+            journal.restart()?;
         }
         self.file.set_len(0).doing(|| "empty a file".into())
     }
 
-    /// Keeps what is finished for the next attempt, if the same request may succeed later.
-    pub(super) fn keep_if_unavailable<T>(&self, outcome: Result<T>) -> Result<T> {
-        if self.journal.is_some()
-            && outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable)
+    /// Keeps what is finished for the next attempt, if there is something and the same request may succeed later: the server
+    /// was lost, or whoever wanted the image has gone, which is not to cost others, or the same one tomorrow, the download.
+    pub(super) fn keep_for_next<T>(&self, outcome: Result<T>) -> Result<T> {
+        let kept = [ErrorKind::Unavailable, ErrorKind::Cancelled];
+        if outcome.as_ref().is_err_and(|error| kept.contains(&error.kind()))
+            && self.journal().is_some_and(|journal| journal.is_begun())
         {
             self.temp.keep();
         }

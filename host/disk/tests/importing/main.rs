@@ -2,6 +2,8 @@
 #![allow(missing_docs)]
 
 mod artifact;
+mod bounds;
+mod covered;
 mod directory;
 mod endings;
 mod fake;

@@ -5,6 +5,7 @@ mod dedupe;
 mod directory;
 mod journal;
 mod mapped;
+mod spooled;
 mod streamed;
 mod work;
 

@@ -23,6 +23,7 @@ mod progress;
 mod record;
 mod request;
 pub mod source;
+mod space;
 mod store;
 mod stream;
 mod sys;

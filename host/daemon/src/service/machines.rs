@@ -103,10 +103,10 @@ impl Service {
 
     /// The directory of a machine's own disks. Blocks.
     fn overlays(&self, machine: &Name) -> Result<Dir, Error> {
-        let path = self.config().state_directory.join("machines").join(machine.as_str()).join("overlays");
-        Dir::open_ambient_dir(&path, cap_std::ambient_authority()).map_err(|error| {
-            Error::caused(ErrorKind::Internal, format!("cannot open {}", path.display()), &error)
-        })
+        let gone = || {
+            Error::new(ErrorKind::NotFound, format!("the machine {machine} has no directory for its disks"))
+        };
+        self.overlays_if_there(machine)?.ok_or_else(gone)
     }
 
     /// Makes the disks of a machine over images that are still to arrive; returns what there is to say.
@@ -115,7 +115,7 @@ impl Service {
         let prepared = blocking(move || {
             let overlays = service.overlays(&name)?;
             let resources = service.resources();
-            Ok::<_, Error>(resources.lazy.prepare(resources.access(), &name, &overlays, &disks)?)
+            Ok::<_, Error>(resources.lazy.prepare(resources.access(), &overlays, &disks)?)
         });
         prepared.await?
     }

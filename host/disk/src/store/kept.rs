@@ -71,8 +71,9 @@ impl Store {
 
     /// Sets an image aside, and tells why.
     fn altered(&self, digest: &Digest, reason: &str) -> Result<Error> {
-        let from = self.read_record(digest)?.origin.source.path;
-        self.quarantine(digest, reason)?;
+        let (disk, record) = self.open_image(digest)?;
+        let from = record.origin.source.path;
+        self.quarantine(digest, &disk, reason)?;
         let message = format!("image {digest}: {reason}: it is in quarantine, import it again from {from}");
         Ok(Error::new(ErrorKind::Changed, message))
     }

@@ -1,25 +1,25 @@
 //! Undoing compression while the bytes pass by, in bounded memory.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
 
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::GzDecoder;
 use lzma_rust2::XzReader;
 
+use super::budget::Budget;
+use super::holes::{Plain, Stream};
 use super::incoming::failure;
 use super::lz4::Lz4AppleReader;
 use super::transport::Transport;
+use super::window;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes that a decoder takes at once.
 const BUFFER: usize = 128 << 10;
 
-/// Largest window of a zstd frame, as a power of two: 64 MiB. `zstd -19` makes 8 MiB; what `--long` and `--ultra` make can be
-/// larger, and would not fit the memory that an import may use.
-const ZSTD_WINDOW: u32 = 26;
-
-/// What an .xz stream may ask for: 64 MiB is the window of `xz -9`, the largest of the program's presets.
-const XZ_MEMORY_KIB: u32 = 66 << 10;
+/// What an .xz decoder needs besides its window.
+const XZ_MEMORY: u64 = 2 << 20;
 
 /// The first bytes of gzip, xz, zstd and bzip2.
 const MAGICS: [(Transport, &[u8]); 4] = [
@@ -43,29 +43,37 @@ pub(crate) fn recognise(head: &[u8]) -> Option<Transport> {
     (found != Transport::Bzip2 || bzip2(head)).then_some(found)
 }
 
-/// Decodes `input`; `label` names it in messages. Not for tar.
+/// Decodes `input`, which begins with `head`; `label` names it in messages. Not for tar.
+///
+/// # Errors
+/// `Limit` when it needs more memory than `budget` has.
 pub(crate) fn decoder(
     transport: Transport,
-    input: Box<dyn Read + Send>,
+    input: Box<dyn Stream>,
+    head: &[u8],
     label: &str,
-) -> Result<Box<dyn Read + Send>> {
+    budget: &Arc<Budget>,
+) -> Result<Box<dyn Stream>> {
+    // Later frames have to do with what the first one wants.
+    let window = budget.window(window::wanted(transport, head), label)?;
     let input = BufReader::with_capacity(BUFFER, input);
     let inner: Box<dyn Read + Send> = match transport {
         Transport::Gzip => Box::new(Gzip::Member(Box::new(GzDecoder::new(input)))),
         Transport::Bzip2 => Box::new(MultiBzDecoder::new(input)),
-        Transport::Xz => Box::new(XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)),
+        Transport::Xz => Box::new(XzReader::new_mem_limit(input, true, ((window + XZ_MEMORY) >> 10) as u32)),
         Transport::Zstd => {
             let failed = |error| failure(error, || "start the zstd decoder".into());
             let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(failed)?;
-            decoder.window_log_max(ZSTD_WINDOW).map_err(failed)?;
+            decoder.window_log_max(window.ilog2()).map_err(failed)?;
             Box::new(decoder)
         }
-        Transport::Lz4Apple => Box::new(Lz4AppleReader::new(input)),
+        Transport::Lz4Apple => Box::new(Lz4AppleReader::new(input, window as usize)),
         Transport::Tar => {
             return Err(Error::new(ErrorKind::InvalidInput, "a tar is no compression"));
         }
     };
-    Ok(Box::new(Told { inner, transport, label: label.to_owned(), decoded: 0 }))
+    let (label, budget) = (label.to_owned(), Arc::clone(budget));
+    Ok(Box::new(Plain(Told { inner, transport, label, window, budget, decoded: 0 })))
 }
 
 /// Tells what is wrong with a stream in the words of this crate.
@@ -73,6 +81,8 @@ struct Told {
     inner: Box<dyn Read + Send>,
     transport: Transport,
     label: String,
+    window: u64,
+    budget: Arc<Budget>,
     decoded: u64,
 }
 
@@ -97,13 +107,15 @@ impl Read for Told {
 
 impl Told {
     fn damaged(&self, error: &io::Error) -> Error {
-        let Self { transport, label, decoded, .. } = self;
+        let Self { transport, label, window, decoded, .. } = self;
         let text = error.to_string();
         let hungry = error.kind() == io::ErrorKind::OutOfMemory || text.contains("too much memory");
         if hungry {
+            self.budget.refuse();
             let message = format!(
-                "{label}: this {transport} stream wants a window of more than 64 MiB to decode: compress it with a smaller \
-                 one (without --long or --ultra)"
+                "{label}: this {transport} stream wants a window of more than {} MiB to decode: compress it with a smaller \
+                 one (without --long or --ultra)",
+                window >> 20
             );
             return Error::new(ErrorKind::Limit, message);
         }

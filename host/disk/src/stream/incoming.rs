@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::blocks::{Blocks, Passing};
 use super::hash::{Hashed, Hashers, SavedHashers};
 use crate::digests::Checksum;
 use crate::error::{Error, ErrorKind, Result};
@@ -61,6 +62,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) length: Option<u64>,
     /// What has seen the bytes before.
     pub(crate) hashers: Hashers,
+    /// Where to note the digests of its blocks, for whoever has to fetch some of them again.
+    pub(crate) blocks: Option<Arc<Blocks>>,
     /// Counts what arrives.
     pub(crate) part: Arc<Part>,
 }
@@ -70,11 +73,12 @@ impl Incoming {
     pub(crate) fn start(beginning: Beginning<'_>, progress: &Progress) -> Result<(Self, Arc<Arrival>)> {
         let (sender, receiver) = sync_channel(WAITING);
         let arrival = Arc::new(Arrival::default());
-        let Beginning { label, reader, length, hashers, part } = beginning;
+        let Beginning { label, reader, length, hashers, blocks, part } = beginning;
         let pump = Pump {
             label: label.to_owned(),
             reader,
             left: length.map(|length| length.saturating_sub(hashers.bytes())),
+            passing: blocks.map(|blocks| Passing::new(blocks, hashers.bytes())),
             hashers,
             part,
             sender,
@@ -172,6 +176,7 @@ struct Pump {
     reader: Box<dyn Read + Send>,
     left: Option<u64>,
     hashers: Hashers,
+    passing: Option<Passing>,
     part: Arc<Part>,
     sender: SyncSender<Message>,
     arrival: Arc<Arrival>,
@@ -207,6 +212,9 @@ impl Pump {
                 })?;
             }
             self.hashers.update(&bytes);
+            if let Some(passing) = &mut self.passing {
+                passing.update(&bytes, &self.label)?;
+            }
             self.part.advance(bytes.len() as u64);
             self.keep();
             // Should nobody listen any more, that is seen above.
@@ -214,7 +222,10 @@ impl Pump {
         }
     }
 
-    fn end(&self) -> Result<()> {
+    fn end(&mut self) -> Result<()> {
+        if let Some(passing) = &mut self.passing {
+            passing.end(&self.label)?;
+        }
         match self.left {
             Some(left) if left > 0 => {
                 let message = format!("{} ends {left} bytes before the length that was stated", self.label);

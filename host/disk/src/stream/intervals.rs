@@ -39,6 +39,38 @@ impl Intervals {
         Some((start, end))
     }
 
+    /// Takes `start .. end` out again; false when it would be in too many pieces then, and stays as it is.
+    pub(crate) fn remove(&mut self, start: u64, end: u64) -> bool {
+        while let Some((from, to)) = self.first(start, end) {
+            let (begin, reach) = self.around(from).unwrap_or((from, to));
+            if begin < from && to < reach && self.ranges.len() >= MOST {
+                return false;
+            }
+            self.ranges.remove(&begin);
+            for (begin, reach) in [(begin, from), (to, reach)] {
+                if begin < reach {
+                    self.ranges.insert(begin, reach);
+                }
+            }
+        }
+        true
+    }
+
+    /// The first bytes of `start .. end` that are in it without a gap.
+    pub(crate) fn first(&self, start: u64, end: u64) -> Option<(u64, u64)> {
+        let around = self.around(start);
+        let (begin, reach) =
+            around.or_else(|| self.ranges.range(start..).next().map(|(start, end)| (*start, *end)))?;
+        let (begin, reach) = (begin.max(start), reach.min(end));
+        (begin < reach).then_some((begin, reach))
+    }
+
+    /// The range that `at` is in.
+    fn around(&self, at: u64) -> Option<(u64, u64)> {
+        let (begin, reach) = self.ranges.range(..=at).next_back()?;
+        (*reach > at).then_some((*begin, *reach))
+    }
+
     /// Whether any byte of `start .. end` is in it.
     pub(crate) fn touches(&self, start: u64, end: u64) -> bool {
         self.ranges.range(..end).next_back().is_some_and(|(_, reach)| *reach > start)
@@ -62,11 +94,6 @@ impl Intervals {
         }
         gaps
     }
-
-    /// Just past its last byte.
-    pub(crate) fn end(&self) -> u64 {
-        self.ranges.last_key_value().map_or(0, |(_, end)| *end)
-    }
 }
 
 #[cfg(test)]
@@ -82,7 +109,7 @@ mod tests {
         assert!(set.touches(19, 30) && !set.touches(20, 30) && set.touches(0, 100) && !set.touches(40, 41));
         assert_eq!(set.add(22, 28, 2), Some((10, 40)));
         assert_eq!(set.add(12, 13, 0), Some((10, 40)));
-        assert_eq!((set.add(40, 41, 0), set.end()), (Some((10, 41)), 41));
+        assert_eq!(set.add(40, 41, 0), Some((10, 41)));
         assert_eq!(set.gaps(5, 50), [(5, 10), (41, 50)]);
         assert_eq!(set.gaps(11, 40), []);
         assert_eq!(set.gaps(7, 3), []);
@@ -97,8 +124,15 @@ mod tests {
         for _ in 0..300 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let (start, length) = ((state >> 40) % 380, (state >> 20) % 9);
-            set.add(start, start + length, 0);
-            bits[start as usize..(start + length) as usize].fill(true);
+            let adds = (state >> 55) % 3 > 0;
+            if adds {
+                set.add(start, start + length, 0);
+            } else {
+                assert!(set.remove(start, start + length));
+            }
+            bits[start as usize..(start + length) as usize].fill(adds);
+            let first = bits[100..].iter().position(|bit| *bit).map(|at| at as u64 + 100);
+            assert_eq!(set.first(100, 400).map(|(start, _)| start), first);
             for (at, bit) in bits.iter().enumerate() {
                 assert_eq!(set.touches(at as u64, at as u64 + 1), *bit, "{at}");
             }

@@ -19,11 +19,14 @@ pub(crate) struct Lz4AppleReader<R> {
     decoded: Vec<u8>,
     at: usize,
     ended: bool,
+    most: usize,
 }
 
 impl<R: Read> Lz4AppleReader<R> {
-    pub(crate) fn new(input: R) -> Self {
-        Self { input, stored: Vec::new(), decoded: Vec::new(), at: 0, ended: false }
+    /// `window`: most bytes of a block, stored and decoded together.
+    pub(crate) fn new(input: R, window: usize) -> Self {
+        let most = window.min(2 * MAX_BLOCK);
+        Self { input, stored: Vec::new(), decoded: Vec::new(), at: 0, ended: false, most }
     }
 
     /// Decodes a block; false at the end mark.
@@ -38,6 +41,9 @@ impl<R: Read> Lz4AppleReader<R> {
         };
         let length = self.number()?;
         let stored = if packed { self.number()? } else { length };
+        if length + if packed { stored } else { 0 } > self.most {
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "a block is too long"));
+        }
         let keep = self.decoded.len().min(REACH);
         self.decoded.drain(..self.decoded.len() - keep);
         self.at = keep;

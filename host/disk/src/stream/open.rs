@@ -3,7 +3,9 @@
 use std::io::{self, Cursor as Bytes, Read};
 use std::sync::Arc;
 
+use super::budget::{Budget, Charged, Packed};
 use super::decode::{decoder, recognise};
+use super::holes::{Peeked, Plain, Stream};
 use super::incoming::failure;
 use super::tar::{self, BLOCK, Chooser, Meant, MemberReader, Walk};
 use super::transport::{Transport, Unpack};
@@ -22,7 +24,7 @@ pub(crate) struct Arriving {
     /// Names it in messages.
     pub(crate) label: String,
     /// Its bytes.
-    pub(crate) reader: Box<dyn Read + Send>,
+    pub(crate) reader: Box<dyn Stream>,
     /// How many there are, where that is known.
     pub(crate) size: Option<u64>,
     /// The first of them, which `reader` gives too.
@@ -70,8 +72,12 @@ impl<'a> Plan<'a> {
     }
 
     fn next(&self, depth: usize, head: &[u8], label: &str) -> Result<Option<Transport>> {
+        let deep = || {
+            let message = format!("{label} is wrapped more than {MAX_DEPTH} times");
+            Err(Error::new(ErrorKind::Limit, message))
+        };
         if let Unpack::Stated(stated) = self.unpack {
-            return Ok(stated.get(depth).copied());
+            return if stated.len() > MAX_DEPTH { deep() } else { Ok(stated.get(depth).copied()) };
         }
         let found = recognise(head).or_else(|| tar::is_tar(head).then_some(Transport::Tar));
         let found = found.filter(|found| match &self.only {
@@ -79,8 +85,7 @@ impl<'a> Plan<'a> {
             None => true,
         });
         if found.is_some() && depth >= MAX_DEPTH {
-            let message = format!("{label} is wrapped more than {MAX_DEPTH} times");
-            return Err(Error::new(ErrorKind::Limit, message));
+            return deep();
         }
         Ok(found)
     }
@@ -116,7 +121,8 @@ fn named(name: &str) -> Vec<Transport> {
 }
 
 /// Takes the wrappings off a stream. `size` is its length, where that is known. `is_image` says of the first bytes whether a
-/// plugin knows them for an image's whatever else they are taken for, as [`unwrap_source`] asks too.
+/// plugin knows them for an image's whatever else they are taken for, as [`unwrap_source`] asks too. `budget` is what all of
+/// it may cost.
 pub(crate) fn unwrap_stream(
     reader: Box<dyn Read + Send>,
     label: &str,
@@ -124,7 +130,9 @@ pub(crate) fn unwrap_stream(
     plan: &Plan<'_>,
     member: Meant<'_>,
     is_image: &dyn Fn(&[u8]) -> Result<bool>,
+    budget: Arc<Budget>,
 ) -> Result<Arriving> {
+    let reader = Box::new(Packed { reader, budget: Arc::clone(&budget) });
     let wrappings = Wrappings::default();
     let mut arriving =
         Arriving { label: label.to_owned(), reader, size, head: Vec::new(), base: Some(0), wrappings };
@@ -135,7 +143,7 @@ pub(crate) fn unwrap_stream(
         if depth == 0 && *plan.unpack == Unpack::Auto && is_image(&arriving.head)? {
             break;
         }
-        arriving.unwrap(transport, member)?;
+        arriving.unwrap(transport, member, &budget)?;
     }
     if member.path.is_some() && !arriving.wrappings.transports.contains(&Transport::Tar) {
         return Err(no_archive(label));
@@ -154,22 +162,28 @@ impl Arriving {
         let label = &self.label;
         let read = self.reader.by_ref().take(HEAD as u64).read_to_end(&mut head);
         read.map_err(|error| failure(error, || format!("read {label}")))?;
-        let rest = std::mem::replace(&mut self.reader, Box::new(io::empty()));
-        self.reader = Box::new(Bytes::new(head.clone()).chain(rest));
+        let rest = self.take();
+        self.reader = Box::new(Peeked { head: Bytes::new(head.clone()), rest });
         self.head = head;
         Ok(())
     }
 
-    fn unwrap(&mut self, transport: Transport, member: Meant<'_>) -> Result<()> {
-        let reader = std::mem::replace(&mut self.reader, Box::new(io::empty()));
+    fn take(&mut self) -> Box<dyn Stream> {
+        std::mem::replace(&mut self.reader, Box::new(Plain(io::empty())))
+    }
+
+    fn unwrap(&mut self, transport: Transport, member: Meant<'_>, budget: &Arc<Budget>) -> Result<()> {
+        let reader = self.take();
+        let charged =
+            |reader| Charged { reader, budget: Arc::clone(budget), label: self.label.clone(), unpacked: 0 };
         if transport == Transport::Tar {
-            let (reader, entry) = MemberReader::find(reader, &self.label, member)?;
+            let (reader, entry) = MemberReader::find(Box::new(reader), &self.label, member)?;
             self.base = self.base.filter(|_| entry.sparse.is_none()).map(|base| base + entry.offset);
             self.size = Some(entry.size);
-            self.reader = Box::new(reader);
+            self.reader = Box::new(charged(Box::new(reader) as Box<dyn Stream>));
             self.wrappings.member = Some(entry.name);
         } else {
-            self.reader = decoder(transport, reader, &self.label)?;
+            self.reader = Box::new(charged(decoder(transport, reader, &self.head, &self.label, budget)?));
             self.base = None;
             self.size = None;
         }

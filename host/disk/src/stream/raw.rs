@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
+use super::holes::Stream;
 use super::incoming::failure;
 use crate::content::{self, CHUNK};
 use crate::copy::{Window, is_zero, write_nonzero};
@@ -20,7 +21,7 @@ pub(crate) struct RawStream<'a> {
     /// Names the source in messages.
     pub(crate) label: &'a str,
     /// The disk's bytes from `start` on.
-    pub(crate) reader: &'a mut dyn Read,
+    pub(crate) reader: &'a mut dyn Stream,
     /// The disk, for writing.
     pub(crate) file: &'a File,
     /// Where in the disk the first byte belongs.
@@ -50,7 +51,7 @@ struct Done {
 
 impl RawStream<'_> {
     /// Writes everything up to the end of the reader, calling `finished` with whole chunks, and the last one, in order. A
-    /// chunk of which only a part was in the stream's beginning is not among them. Returns just past the last byte.
+    /// chunk of which only a part was in the stream's beginning is not among them, nor are those in a hole. Returns just past the last byte.
     pub(crate) fn write(
         mut self,
         progress: &Progress,
@@ -93,19 +94,25 @@ impl RawStream<'_> {
             while let Ok(result) = done.try_recv() {
                 order.take(result?, finished)?;
             }
+            let hole = if at.is_multiple_of(CHUNK) { self.hole(at)? } else { 0 };
+            let chunks_of_it = hole / CHUNK * CHUNK;
+            if chunks_of_it > 0 {
+                order.pass(at, at + chunks_of_it, finished)?;
+                at += chunks_of_it;
+            }
+            let lead = (hole - chunks_of_it) as usize;
             let length = (CHUNK - at % CHUNK) as usize;
             let mut bytes = order.spare.pop().unwrap_or_default();
             bytes.resize(length, 0);
-            let filled = self.fill(&mut bytes)?;
+            bytes[..lead].fill(0);
+            let filled = lead + self.fill(&mut bytes[lead..])?;
             let padded = if self.whole { filled.next_multiple_of(SECTOR) } else { filled };
             bytes.truncate(padded);
             bytes[filled..].fill(0);
             let start = at;
             at += filled as u64;
             if at > self.max {
-                let message =
-                    format!("{} is a disk of more than the {} bytes that are allowed", self.label, self.max);
-                return Err(Error::new(ErrorKind::Limit, message));
+                return Err(self.too_long());
             }
             if filled > 0 {
                 let gone = |_| Error::new(ErrorKind::Io, "the writing threads ended early");
@@ -115,6 +122,20 @@ impl RawStream<'_> {
                 return Ok(at);
             }
         }
+    }
+
+    /// Passes over what is stored nowhere.
+    fn hole(&mut self, at: u64) -> Result<u64> {
+        let most = self.max.saturating_sub(at).saturating_add(1);
+        let hole = self.reader.hole(most);
+        let hole = hole.map_err(|error| failure(error, || format!("read {}", self.label)))?;
+        if hole < most { Ok(hole) } else { Err(self.too_long()) }
+    }
+
+    fn too_long(&self) -> Error {
+        let message =
+            format!("{} is a disk of more than the {} bytes that are allowed", self.label, self.max);
+        Error::new(ErrorKind::Limit, message)
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
@@ -156,7 +177,8 @@ fn store(file: &File, start: u64, bytes: &[u8], writing: &Mutex<()>) -> Result<O
 /// Brings results into the order of the disk.
 struct Order<'a> {
     next: u64,
-    early: BTreeMap<u64, Option<Option<[u8; 32]>>>,
+    /// By their first byte: where they end, and what is told of them.
+    early: BTreeMap<u64, (u64, Option<Option<[u8; 32]>>)>,
     spare: Vec<Vec<u8>>,
     window: Window<'a>,
 }
@@ -167,14 +189,24 @@ impl<'a> Order<'a> {
     }
 
     fn take(&mut self, done: Done, finished: &mut dyn FnMut(Leaf) -> Result<()>) -> Result<()> {
-        self.early.insert(done.start, done.leaf);
         self.spare.push(done.buffer);
-        while let Some(leaf) = self.early.remove(&self.next) {
+        self.early.insert(done.start, ((done.start / CHUNK + 1) * CHUNK, done.leaf));
+        self.go_on(finished)
+    }
+
+    /// There is nothing in `start .. end`.
+    fn pass(&mut self, start: u64, end: u64, finished: &mut dyn FnMut(Leaf) -> Result<()>) -> Result<()> {
+        self.early.insert(start, (end, None));
+        self.go_on(finished)
+    }
+
+    fn go_on(&mut self, finished: &mut dyn FnMut(Leaf) -> Result<()>) -> Result<()> {
+        while let Some((end, leaf)) = self.early.remove(&self.next) {
             if let Some(leaf) = leaf {
                 finished((self.next, leaf))?;
             }
-            self.next = (self.next / CHUNK + 1) * CHUNK;
-            self.window.push(self.next);
+            self.next = end;
+            self.window.push(end);
         }
         Ok(())
     }

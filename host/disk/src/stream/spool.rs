@@ -3,24 +3,31 @@
 //! A thread writes what arrives into a sparse file; readers wait for it. It runs ahead of them by a window only, and what
 //! the movers have consumed is punched out again, so that an image whose data lie in the order of the guest never takes more
 //! of the disk than the window. Where the server honours ranges, what a plugin wants from far ahead (a table or a footer at
-//! the end) is asked for on its own.
+//! the end) is asked for on its own, and compared with the stream when that gets there. What is gone by the time that it is
+//! wanted (a cluster that is used twice, or what an earlier attempt has seen) is fetched again, and compared with the digests
+//! that were noted when it passed by.
 
+mod read;
+
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::FallocateFlags;
-use sha2::{Digest as _, Sha256};
 use witvirt_core::source::ByteSource;
 
+use super::blocks::Blocks;
+use super::holes::Stream;
 use super::incoming::{LOOK, failure};
 use super::intervals::Intervals;
 use crate::blob::Blob;
-use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::copy::write_nonzero;
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits::ENCODED_SLACK;
 use crate::progress::Progress;
 use crate::source::{Identity, Source, fresh_identity};
+use crate::space::Room;
 
 /// How far the stream runs ahead of its readers, in bytes.
 const AHEAD: u64 = 16 << 20;
@@ -41,8 +48,15 @@ const BLOCK: u64 = 4096;
 /// Bytes that are passed on at once.
 const PIECE: usize = 256 << 10;
 
+/// How many more bytes than have arrived the movers may use, in bytes: what is less than [`PUNCH`] is not let go of, and so
+/// one cluster that a million tables name would not be noticed.
+const SLACK: u64 = 64 << 20;
+
 /// Most ranges fetched ahead, each of which is compared with the stream when it gets there.
 const MAX_AHEAD_READS: usize = 1024;
+
+/// How many of the last bytes are kept, which may speak for a format.
+const TAIL: usize = 4 << 10;
 
 /// The size that is told of a stream nobody knows the length of: no file is that long, and sums with it do not overflow.
 const UNKNOWN: u64 = 1 << 50;
@@ -54,6 +68,26 @@ pub(crate) struct Remote {
     pub(crate) blob: Arc<dyn Blob>,
     /// Where its byte 0 of the image lies.
     pub(crate) base: u64,
+    /// What its blocks were when they passed by.
+    pub(crate) blocks: Arc<Blocks>,
+}
+
+/// What was fetched before the stream was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ahead {
+    /// In bytes of the image.
+    pub(crate) offset: u64,
+    /// In bytes.
+    pub(crate) length: usize,
+    /// SHA-256 of what the server gave.
+    pub(crate) digest: [u8; 32],
+}
+
+impl Ahead {
+    /// Just past it.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset.saturating_add(self.length as u64)
+    }
 }
 
 /// What to spool.
@@ -61,13 +95,15 @@ pub(crate) struct Spooling {
     /// Names the image in messages.
     pub(crate) label: String,
     /// Its bytes from `start` on.
-    pub(crate) reader: Box<dyn Read + Send>,
+    pub(crate) reader: Box<dyn Stream>,
     /// The first byte that `reader` gives; not 0 only with `remote`.
     pub(crate) start: u64,
     /// Length of the image, where it is known.
     pub(crate) size: Option<u64>,
     /// Where else to find its bytes.
     pub(crate) remote: Option<Remote>,
+    /// What an earlier attempt fetched ahead: its map is built on that.
+    pub(crate) ahead: Vec<Ahead>,
     /// An empty file for what has arrived.
     pub(crate) file: File,
     /// Most bytes that may arrive.
@@ -101,10 +137,18 @@ struct State {
     wanted: u64,
     /// What the movers are done with.
     consumed: Intervals,
-    /// What is no longer in the file.
+    /// Just past everything that they were done with.
+    reached: u64,
+    /// How many bytes that was, each as often as it was used.
+    used: u64,
+    /// What is no longer in the file, or never was: an earlier attempt has seen it.
     punched: Intervals,
-    /// Fetched ahead: offset, length and digest.
-    ahead: Vec<(u64, usize, [u8; 32])>,
+    /// Fetched ahead, and not compared yet.
+    ahead: Vec<Ahead>,
+    /// Those that nobody was told of.
+    untold: Vec<Ahead>,
+    /// Blocks of the source that are being fetched again.
+    fetching: BTreeSet<u64>,
     /// The last bytes.
     tail: Vec<u8>,
     ended: bool,
@@ -130,8 +174,11 @@ impl Drop for Feeding {
 impl Spool {
     /// Starts the thread that takes what arrives.
     pub(crate) fn start(spooling: Spooling, progress: &Progress) -> Result<(Arc<Self>, Feeding)> {
-        let Spooling { label, reader, start, size, remote, file, max, frees } = spooling;
-        let state = State { size, arrived: start, wanted: start, ..State::default() };
+        let Spooling { label, reader, start, size, remote, ahead, file, max, frees } = spooling;
+        let mut state = State { size, arrived: start, wanted: start, reached: start, ..State::default() };
+        state.punched.add(0, start, 0);
+        // What ends before was compared before the state was kept that this attempt goes on from.
+        state.ahead = ahead.into_iter().filter(|ahead| ahead.end() > start).collect();
         let spool = Arc::new(Self {
             label,
             identity: fresh_identity(),
@@ -200,7 +247,17 @@ impl Spool {
 
     /// How far the movers have come: what the hash functions have seen up to there need not be fetched again.
     pub(crate) fn consumed_to(&self) -> u64 {
-        self.lock().consumed.end()
+        self.lock().reached
+    }
+
+    /// Just past what has arrived.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.lock().arrived
+    }
+
+    /// What was fetched ahead since this was asked last: whatever is made of the image from now on depends on it.
+    pub(crate) fn fetched_ahead(&self) -> Vec<Ahead> {
+        std::mem::take(&mut self.lock().untold)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -217,7 +274,7 @@ impl Spool {
         Ok(state)
     }
 
-    fn feed(&self, reader: Box<dyn Read + Send>) {
+    fn feed(&self, reader: Box<dyn Stream>) {
         let outcome = self.pass_on(reader);
         let mut state = self.lock();
         match outcome {
@@ -228,47 +285,72 @@ impl Spool {
         self.changed.notify_all();
     }
 
-    fn pass_on(&self, mut reader: Box<dyn Read + Send>) -> Result<()> {
+    fn pass_on(&self, mut reader: Box<dyn Stream>) -> Result<()> {
         let mut buffer = vec![0; PIECE];
+        let mut room = Room::default();
         loop {
+            let hole = reader.hole(u64::MAX >> 1).map_err(|error| self.unread(error))?;
+            if hole > 0 {
+                let Some((at, _)) = self.turn(hole)? else { return Ok(()) };
+                self.arrive(at, at + hole, &[0; TAIL])?;
+                continue;
+            }
             let read = self.fill(&mut reader, &mut buffer)?;
             if read == 0 {
                 return self.end();
             }
-            let Some((at, keep)) = self.turn(read)? else { return Ok(()) };
-            if keep {
-                self.file
-                    .write_all_at(&buffer[..read], at)
-                    .doing(|| format!("keep what arrives of {}", self.label))?;
+            let bytes = &buffer[..read];
+            let Some((at, keep)) = self.turn(read as u64)? else { return Ok(()) };
+            let lost = !keep && self.lock().punched.add(at, at + read as u64, 0).is_some();
+            if !lost {
+                let keeping = |error: Error| error.during(format!("keep what arrives of {}", self.label));
+                write_nonzero(&self.file, at, bytes).map_err(keeping)?;
+                room.take(&self.file, read as u64).map_err(keeping)?;
             }
-            let mut state = self.lock();
-            state.arrived = at + read as u64;
-            keep_tail(&mut state.tail, &buffer[..read]);
-            let due = take_due(&mut state);
-            drop(state);
-            self.changed.notify_all();
-            self.compare(due)?;
+            self.arrive(at, at + read as u64, bytes)?;
         }
     }
 
-    fn fill(&self, reader: &mut Box<dyn Read + Send>, buffer: &mut [u8]) -> Result<usize> {
+    fn unread(&self, error: io::Error) -> Error {
+        failure(error, || format!("read {}", self.label))
+    }
+
+    /// `at .. end` is there, with these bytes at its end: compares what was fetched ahead of it with the stream, which is what
+    /// checksums are computed of. Only then does anybody else see that it is there.
+    fn arrive(&self, at: u64, end: u64, bytes: &[u8]) -> Result<()> {
+        loop {
+            let mut state = self.lock();
+            let Some(due) = state.ahead.iter().find(|ahead| ahead.end() <= end).copied() else {
+                state.arrived = end;
+                keep_tail(&mut state.tail, &bytes[..bytes.len().min((end - at) as usize)]);
+                break;
+            };
+            drop(state);
+            self.compare(&due)?;
+            self.lock().ahead.retain(|ahead| *ahead != due);
+        }
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn fill(&self, reader: &mut Box<dyn Stream>, buffer: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
             match reader.read(&mut buffer[filled..]) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failure(error, || format!("read {}", self.label))),
+                Err(error) => return Err(self.unread(error)),
             }
         }
         Ok(filled)
     }
 
     /// Waits until `read` more bytes are wanted. Returns where they belong and whether they are kept; `None` to stop.
-    fn turn(&self, read: usize) -> Result<Option<(u64, bool)>> {
+    fn turn(&self, read: u64) -> Result<Option<(u64, bool)>> {
         let mut state = self.lock();
         let at = state.arrived;
-        let end = at + read as u64;
+        let end = at.saturating_add(read);
         if end > self.max.max(self.start) {
             let message =
                 format!("{} unpacks to more than the {} bytes that are allowed", self.label, self.max);
@@ -285,7 +367,7 @@ impl Spool {
             if state.draining {
                 return Ok(Some((at, !state.ahead.is_empty())));
             }
-            if at <= state.wanted.max(state.consumed.end()).saturating_add(AHEAD) {
+            if at <= state.wanted.max(state.reached).saturating_add(AHEAD) {
                 return Ok(Some((at, true)));
             }
             state = self.wait(state)?;
@@ -302,96 +384,18 @@ impl Spool {
             }
             _ => state.size = Some(state.arrived),
         }
+        if let Some(ahead) = state.ahead.first() {
+            return Err(self.other_bytes(ahead.offset));
+        }
         state.ended = true;
         Ok(())
-    }
-
-    /// Compares what was fetched ahead with the stream, which is what checksums are computed of.
-    fn compare(&self, due: Vec<(u64, usize, [u8; 32])>) -> Result<()> {
-        for (offset, length, digest) in due {
-            let mut bytes = vec![0; length];
-            self.file.read_exact_at(&mut bytes, offset).doing(|| "read what has arrived".into())?;
-            if <[u8; 32]>::from(Sha256::digest(&bytes)) != digest {
-                let message = format!(
-                    "the server gave other bytes for a range of {} than for the whole of it",
-                    self.label
-                );
-                return Err(Error::new(ErrorKind::Changed, message));
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for `start .. end`. False when the range has to come from elsewhere.
-    fn await_range(&self, start: u64, end: u64, far: bool) -> Result<bool> {
-        let mut state = self.lock();
-        loop {
-            let gone = start < self.start || state.punched.touches(start, end);
-            if gone && self.remote.is_some() {
-                return Ok(false);
-            }
-            if gone {
-                state.twice = true;
-                let message = format!(
-                    "the image in {} uses its bytes from {start} to {end} twice, which a stream gives only once: store it \
-                     in a file and import that",
-                    self.label
-                );
-                return Err(Error::new(ErrorKind::Unsupported, message));
-            }
-            let can_jump = far && self.remote.is_some() && state.ahead.len() < MAX_AHEAD_READS;
-            if can_jump && end > state.arrived.saturating_add(FAR) {
-                return Ok(false);
-            }
-            if end <= state.arrived || state.ended {
-                return Ok(true);
-            }
-            if state.wanted < end {
-                state.wanted = end;
-                self.changed.notify_all();
-            }
-            state = self.wait(state)?;
-        }
-    }
-
-    /// Reads up to the end. `far`: from elsewhere where that is quicker.
-    fn read(&self, buffer: &mut [u8], offset: u64, far: bool) -> Result<usize> {
-        let size = self.size();
-        let length = size.saturating_sub(offset).min(buffer.len() as u64) as usize;
-        if length == 0 {
-            return Ok(0);
-        }
-        let buffer = &mut buffer[..length];
-        if !self.await_range(offset, offset + length as u64, far)? {
-            return self.fetch(buffer, offset);
-        }
-        // It may have ended before what was told to be its size.
-        let arrived = self.lock().arrived;
-        let there = arrived.saturating_sub(offset).min(length as u64) as usize;
-        let doing = || format!("read what has arrived of {}", self.label);
-        self.file.read_exact_at(&mut buffer[..there], offset).doing(doing)?;
-        Ok(there)
-    }
-
-    fn fetch(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        let Some(remote) = &self.remote else { return Ok(0) };
-        let outcome = remote.blob.read(remote.base + offset, buffer);
-        let mut state = self.lock();
-        let read = outcome.inspect_err(|error| {
-            // A plugin would tell it in its own words.
-            state.failed.get_or_insert((error.kind(), error.to_string()));
-        })?;
-        if offset + read as u64 > state.arrived {
-            state.ahead.push((offset, read, Sha256::digest(&buffer[..read]).into()));
-        }
-        Ok(read)
     }
 
     /// Frees `start .. end`, which was consumed, as far as it has arrived and was compared.
     fn punch(&self, start: u64, end: u64) {
         let mut state = self.lock();
-        let settled = state.consumed.end().saturating_sub(LAG).min(state.arrived);
-        let reach = state.ahead.iter().map(|(offset, ..)| *offset).fold(settled, u64::min);
+        let settled = state.reached.saturating_sub(LAG).min(state.arrived);
+        let reach = state.ahead.iter().map(|ahead| ahead.offset).fold(settled, u64::min);
         let (start, end) = (start.next_multiple_of(BLOCK), end.min(reach) / BLOCK * BLOCK);
         for (start, end) in state.punched.gaps(start, end) {
             if end - start < PUNCH || state.punched.add(start, end, 0).is_none() {
@@ -405,20 +409,10 @@ impl Spool {
 }
 
 fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
-    const TAIL: usize = 4 << 10;
     let bytes = &bytes[bytes.len().saturating_sub(TAIL)..];
     let keep = tail.len().min(TAIL - bytes.len());
     tail.drain(..tail.len() - keep);
     tail.extend_from_slice(bytes);
-}
-
-/// What was fetched ahead and has arrived wholly.
-fn take_due(state: &mut State) -> Vec<(u64, usize, [u8; 32])> {
-    let arrived = state.arrived;
-    let is_due = |(offset, length, _): &(u64, usize, [u8; 32])| offset + *length as u64 <= arrived;
-    let due = state.ahead.iter().copied().filter(is_due).collect();
-    state.ahead.retain(|read| !is_due(read));
-    due
 }
 
 impl ByteSource for Spool {
@@ -450,7 +444,11 @@ impl Source for Spool {
         if !self.frees {
             return;
         }
-        let added = self.lock().consumed.add(offset, offset.saturating_add(length), ENCODED_SLACK);
+        let mut state = self.lock();
+        let added = state.consumed.add(offset, offset.saturating_add(length), ENCODED_SLACK);
+        state.reached = state.reached.max(offset.saturating_add(length));
+        state.used = state.used.saturating_add(length);
+        drop(state);
         if let Some((start, end)) = added.filter(|(start, end)| end - start >= PUNCH) {
             self.punch(start, end);
         }
@@ -482,3 +480,6 @@ impl Source for Spool {
         Err(Error::new(ErrorKind::Corrupt, message))
     }
 }
+
+#[cfg(test)]
+mod tests;

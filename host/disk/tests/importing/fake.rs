@@ -24,6 +24,8 @@ pub struct FakeBlob {
     pub short: u64,
     /// Ranges from this byte on are of other bytes.
     pub lies_from: u64,
+    /// Ranges from this byte on are right again.
+    pub lies_to: u64,
     /// Bytes that were given out.
     pub served: AtomicU64,
     /// Where ranges were asked for.
@@ -47,6 +49,7 @@ impl FakeBlob {
             cancels: Mutex::default(),
             short: u64::MAX,
             lies_from: u64::MAX,
+            lies_to: u64::MAX,
             served: AtomicU64::new(0),
             asked: Mutex::default(),
             begun: Mutex::default(),
@@ -95,7 +98,7 @@ impl Blob for Shared {
         let from = (offset as usize).min(self.0.bytes.len());
         let to = (from + buffer.len()).min(self.0.bytes.len());
         buffer[..to - from].copy_from_slice(&self.0.bytes[from..to]);
-        if offset >= self.0.lies_from {
+        if (self.0.lies_from..self.0.lies_to).contains(&offset) {
             buffer[..to - from].iter_mut().for_each(|byte| *byte ^= 0x55);
         }
         self.0.served.fetch_add((to - from) as u64, Ordering::Relaxed);

@@ -3,6 +3,8 @@
 
 mod artifact;
 mod beside;
+mod bounds;
+mod covered;
 mod directory;
 mod endings;
 mod fake;

@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use sha2::{Digest as _, Sha256};
 use witvirt_core::Digest;
@@ -22,8 +23,12 @@ use crate::map::Chain;
 use crate::progress::{Part, Progress};
 use crate::request::{Access, ImportRequest, Imported};
 use crate::source::{FileSource, Source};
+use crate::space::Room;
 use crate::store::Store;
-use crate::stream::{Beginning, Hashers, Incoming, Leaf, Meant, Plan, RawStream, Wrappings, unwrap_stream};
+use crate::stream::{
+    Beginning, Budget, Hashers, Incoming, Leaf, Meant, Plain, Plan, RawStream, Stream, Wrappings,
+    unwrap_stream,
+};
 
 /// Pieces on their way at the same time: each has a few megabytes in memory.
 const AT_ONCE: usize = 4;
@@ -154,7 +159,14 @@ impl Store {
             }
         }
         progress.set_phase("downloading");
-        let writing = Writing { work, queue: Mutex::new(queue), leaves: Mutex::new(leaves), progress };
+        let writing = Writing {
+            work,
+            queue: Mutex::new(queue),
+            leaves: Mutex::new(leaves),
+            progress,
+            memory: RwLock::default(),
+            hungry: AtomicBool::new(false),
+        };
         let threads = self.threads.clamp(1, AT_ONCE).min(disk.pieces.len().max(1));
         std::thread::scope(|scope| {
             let workers: Vec<_> =
@@ -185,6 +197,10 @@ struct Writing<'a> {
     queue: Mutex<VecDeque<(usize, &'a ArtifactPiece, Arc<Part>)>>,
     leaves: Mutex<Leaves>,
     progress: &'a Progress,
+    /// Held by whoever decodes, for writing by whoever needs much for that.
+    memory: RwLock<()>,
+    /// Whether one of the pieces needed much: the others are like it.
+    hungry: AtomicBool,
 }
 
 impl<'a> Writing<'a> {
@@ -192,7 +208,7 @@ impl<'a> Writing<'a> {
         loop {
             let next = self.next();
             let Some((number, piece, part)) = next else { return Ok(()) };
-            if let Err(error) = self.piece(number, piece, part, size) {
+            if let Err(error) = self.piece(number, piece, &part, size) {
                 // The others end with the piece they are at.
                 self.queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 return Err(error.during(format!("{} ({})", disk.label, piece.name)));
@@ -204,7 +220,30 @@ impl<'a> Writing<'a> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    fn piece(&self, number: usize, piece: &ArtifactPiece, part: Arc<Part>, size: u64) -> Result<()> {
+    /// Several pieces at the same time have to do with little memory each; one that needs more has all of it, and is at it
+    /// alone.
+    fn piece(&self, number: usize, piece: &ArtifactPiece, part: &Arc<Part>, size: u64) -> Result<()> {
+        if !self.hungry.load(Ordering::Relaxed) {
+            let _several = self.memory.read().unwrap_or_else(PoisonError::into_inner);
+            let budget = Budget::shared();
+            let outcome = self.write(number, piece, part, size, Arc::clone(&budget));
+            if outcome.is_ok() || !budget.refused_memory() {
+                return outcome;
+            }
+            self.hungry.store(true, Ordering::Relaxed);
+        }
+        let _alone = self.memory.write().unwrap_or_else(PoisonError::into_inner);
+        self.write(number, piece, part, size, Budget::whole())
+    }
+
+    fn write(
+        &self,
+        number: usize,
+        piece: &ArtifactPiece,
+        part: &Arc<Part>,
+        size: u64,
+        budget: Arc<Budget>,
+    ) -> Result<()> {
         let length = piece.length.unwrap_or(0);
         let end = piece.offset + length;
         // What a broken attempt left would show where zeros belong.
@@ -216,20 +255,23 @@ impl<'a> Writing<'a> {
             reader: Box::new(Joined::new(&piece.blobs)),
             length: piece.blobs.iter().map(|blob| blob.size()).sum(),
             hashers: Hashers::new(&[]),
-            part,
+            blocks: None,
+            part: Arc::clone(part),
         };
         let (incoming, _) = Incoming::start(beginning, self.progress)?;
         let plan = Plan::unnamed(&piece.unpack);
+        let no_image = |_: &[u8]| Ok(false);
         let arriving = unwrap_stream(
             Box::new(incoming),
             &piece.name,
             None,
             &plan,
             piece.member.as_deref().into(),
-            &|_| Ok(false),
+            &no_image,
+            budget,
         )?;
         let unpacked = Unpacked { length: Some(length), digest: piece.digest };
-        let mut reader = unpacked.verifying(arriving.reader, &piece.name);
+        let mut reader = unpacked.verifying(arriving.reader, &piece.name, 0);
         let target = RawStream {
             label: &piece.name,
             reader: &mut reader,
@@ -240,7 +282,11 @@ impl<'a> Writing<'a> {
             threads: 1,
         };
         let mut known = Vec::new();
+        let mut room = Room::default();
         target.write(self.progress, &mut |(start, leaf): Leaf| {
+            if leaf.is_some() {
+                room.take(&self.work.file, CHUNK)?;
+            }
             let whole = start + CHUNK <= end || end == size;
             known.extend(leaf.filter(|_| whole).map(|leaf| (start, leaf)));
             Ok(())
@@ -257,19 +303,26 @@ impl<'a> Writing<'a> {
 }
 
 impl Unpacked {
-    /// `reader`, compared at its end.
-    pub(super) fn verifying(self, reader: Box<dyn Read + Send>, label: &str) -> Box<dyn Read + Send> {
+    /// `reader`, which begins at byte `begun`, compared at its end.
+    pub(super) fn verifying(self, reader: Box<dyn Stream>, label: &str, begun: u64) -> Box<dyn Stream> {
         if self.length.is_none() && self.digest.is_none() {
             return reader;
         }
         let hasher = self.digest.map(|_| Sha256::new());
-        Box::new(Verifying { reader, expected: self, label: label.to_owned(), hasher, read: 0, ended: false })
+        Box::new(Verifying {
+            reader,
+            expected: self,
+            label: label.to_owned(),
+            hasher,
+            read: begun,
+            ended: false,
+        })
     }
 }
 
 /// Compares what was decoded with what it has to be.
 struct Verifying {
-    reader: Box<dyn Read + Send>,
+    reader: Box<dyn Stream>,
     expected: Unpacked,
     label: String,
     hasher: Option<Sha256>,
@@ -297,6 +350,20 @@ impl Verifying {
     }
 }
 
+impl Stream for Verifying {
+    fn hole(&mut self, most: u64) -> io::Result<u64> {
+        if self.ended || self.hasher.is_some() {
+            return Ok(0);
+        }
+        let hole = self.reader.hole(most)?;
+        self.read += hole;
+        if self.expected.length.is_some_and(|length| self.read > length) {
+            self.end()?;
+        }
+        Ok(hole)
+    }
+}
+
 impl Read for Verifying {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.ended || buffer.is_empty() {
@@ -320,7 +387,7 @@ impl Read for Verifying {
 /// Blobs one after another, each compared with its digest.
 pub(super) struct Joined {
     blobs: VecDeque<Arc<dyn Blob>>,
-    current: Option<Box<dyn Read + Send>>,
+    current: Option<Box<dyn Stream>>,
 }
 
 impl Joined {
@@ -341,7 +408,7 @@ impl Read for Joined {
             }
             let Some(blob) = self.blobs.pop_front() else { return Ok(0) };
             let expected = Unpacked { length: blob.size(), digest: blob.digest() };
-            self.current = Some(expected.verifying(blob.stream(0)?, blob.label()));
+            self.current = Some(expected.verifying(Box::new(Plain(blob.stream(0)?)), blob.label(), 0));
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::record::{ImageRecord, KeptFile, Origin, Seal};
 use crate::store::images::FILES;
 use crate::store::temp::Temp;
 use crate::store::{Store, dirs};
-use crate::stream::{Beginning, Hashers, Incoming, Meant, Plan, unwrap_stream};
+use crate::stream::{Beginning, Budget, Hashers, Incoming, Meant, Plan, unwrap_stream};
 
 /// Most bytes of all files of one artifact.
 const ALL_BYTES: u64 = 1 << 30;
@@ -146,12 +146,14 @@ fn fetch(dir: &Dir, file: &ArtifactFile, most: u64, progress: &Progress) -> Resu
     let length = piece.blobs.iter().map(|blob| blob.size()).sum::<Option<u64>>();
     let part = progress.part(&piece.name, length.unwrap_or(0));
     let reader = Box::new(Joined::new(&piece.blobs));
-    let beginning = Beginning { label: &piece.name, reader, length, hashers: Hashers::new(&[]), part };
+    let beginning =
+        Beginning { label: &piece.name, reader, length, hashers: Hashers::new(&[]), blocks: None, part };
     let (incoming, _) = Incoming::start(beginning, progress)?;
     let (plan, meant) = (Plan::unnamed(&piece.unpack), Meant::from(piece.member.as_deref()));
-    let arriving = unwrap_stream(Box::new(incoming), &piece.name, None, &plan, meant, &|_| Ok(false))?;
+    let (no_image, budget) = (|_: &[u8]| Ok(false), Budget::whole());
+    let arriving = unwrap_stream(Box::new(incoming), &piece.name, None, &plan, meant, &no_image, budget)?;
     let unpacked = Unpacked { length: piece.length, digest: piece.digest };
-    let mut reader = unpacked.verifying(arriving.reader, &piece.name);
+    let mut reader = unpacked.verifying(arriving.reader, &piece.name, 0);
     // One that a killed attempt left may be read only already.
     let _ = dir.remove_file(ARRIVING);
     let mut stored = dirs::create(dir, ARRIVING)?;

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{Doing, Result};
 use crate::store::dirs;
 use crate::store::temp::JOURNAL;
-use crate::stream::{SavedHashers, hex, unhex};
+use crate::stream::{Ahead, SavedHashers, hex, unhex};
 
 /// Longest line, in bytes.
 const MAX_LINE: u64 = 16 << 10;
@@ -31,6 +31,10 @@ enum Line {
     Chunk(u64, String),
     /// What the source's bytes hash to so far.
     Hash(SavedHashers),
+    /// The chunks that follow need no more of the source than this many bytes, whose blocks are noted.
+    Seen(u64),
+    /// Offset, length and digest of what was fetched ahead, of which the chunks that follow may depend.
+    Ahead(u64, usize, String),
     /// The number of a piece that is complete.
     Piece(usize),
 }
@@ -42,6 +46,10 @@ pub(super) struct Finished {
     pub(super) chunks: BTreeMap<u64, [u8; 32]>,
     /// The last state of the hash functions.
     pub(super) hashers: Option<SavedHashers>,
+    /// What of the source the chunks were made of, in bytes from its beginning.
+    pub(super) seen: u64,
+    /// What of the source was fetched ahead of that.
+    pub(super) ahead: Vec<Ahead>,
     /// Complete pieces.
     pub(super) pieces: BTreeSet<usize>,
 }
@@ -91,6 +99,12 @@ impl Journal {
         self.append(&lines)
     }
 
+    /// Notes what the chunks that are noted from now on are made of: the source's first `seen` bytes, and these.
+    pub(super) fn sources(&mut self, seen: u64, ahead: &[Ahead]) -> Result<()> {
+        let ahead = ahead.iter().map(|ahead| Line::Ahead(ahead.offset, ahead.length, hex(&ahead.digest)));
+        self.append(&ahead.chain([Line::Seen(seen)]).collect::<Vec<_>>())
+    }
+
     /// Notes how far the source was hashed.
     pub(super) fn hashers(&mut self, saved: SavedHashers) -> Result<()> {
         self.begun = true;
@@ -138,6 +152,13 @@ impl Journal {
                 Line::Chunk(start, leaf) => {
                     let Some(leaf) = unhex(&leaf).and_then(|leaf| leaf.try_into().ok()) else { break };
                     finished.chunks.insert(start, leaf);
+                }
+                Line::Seen(seen) => finished.seen = finished.seen.max(seen),
+                Line::Ahead(offset, length, digest) => {
+                    let Some(digest) = unhex(&digest).and_then(|digest| digest.try_into().ok()) else {
+                        break;
+                    };
+                    finished.ahead.push(Ahead { offset, length, digest });
                 }
                 Line::Hash(saved) => finished.hashers = Some(saved),
                 Line::Piece(number) => drop(finished.pieces.insert(number)),

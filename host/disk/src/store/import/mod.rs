@@ -6,6 +6,7 @@ mod directory;
 mod files;
 mod journal;
 mod mapped;
+mod spooled;
 mod streamed;
 mod work;
 
@@ -79,14 +80,19 @@ impl Store {
         let Some((label, digest)) = request.source.remote() else { return Ok(()) };
         let Some(owner) = self.named(name)? else { return Ok(()) };
         let Ok(record) = self.read_record(&owner) else { return Ok(()) };
-        let mut wanted = request.checksums.iter().cloned().chain(digest.map(Checksum::from));
-        let other = record.source.digest.is_some_and(|there| {
-            wanted.any(|sum| sum.algorithm() == Algorithm::Sha256 && sum != Checksum::from(there))
-        });
-        if label == record.source.path && !other {
+        let wanted: Vec<Checksum> =
+            request.checksums.iter().cloned().chain(digest.map(Checksum::from)).collect();
+        let is_it = |source: &SourceRecord| {
+            let other = source.digest.is_some_and(|there| {
+                let sums = |sum: &&Checksum| sum.algorithm() == Algorithm::Sha256;
+                wanted.iter().filter(sums).any(|sum| *sum != Checksum::from(there))
+            });
+            label == source.path && !other
+        };
+        if record.origins().any(|origin| is_it(&origin.source)) {
             return Ok(());
         }
-        let from = record.source.path;
+        let from = record.origin.source.path;
         let message = format!("the name {name} belongs to image {} from {from} already", owner.short());
         Err(Error::new(ErrorKind::AlreadyExists, message))
     }

@@ -1,7 +1,7 @@
-//! Sources that arrive as a stream.
+//! Sources that arrive as a stream; raw disks go straight into the target.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -11,25 +11,25 @@ use super::work::Work;
 use super::{Filled, SECTOR};
 use crate::blob::Blob;
 use crate::content::{CHUNK, Leaves};
-use crate::copy::{Observer, Planner, RawTarget, Unit, write_raw};
 use crate::digests::Checksum;
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::import_source::Upload;
-use crate::map::{Chain, Ends, PieceKind};
+use crate::map::Ends;
 use crate::progress::Progress;
 use crate::request::{Access, ImportRequest, Imported};
 use crate::source::Source;
+use crate::space::Room;
 use crate::store::Store;
 use crate::stream::{
-    Arrival, Arriving, Beginning, Hashers, Incoming, Leaf, Meant, Plan, RawStream, Remote, Spool, Spooling,
+    Arrival, Arriving, Beginning, Blocks, Budget, Hashers, Incoming, Leaf, Meant, Plain, Plan, RawStream,
     Wrappings, unwrap_stream,
 };
 
 /// How much of an image's beginning plugins probe, in bytes.
-const HEAD: u64 = 64 << 10;
+const HEAD: usize = 64 << 10;
 
 /// How much of its end.
-const TAIL: u64 = 4 << 10;
+pub(super) const TAIL: u64 = 4 << 10;
 
 /// A source to be read in order.
 pub(super) struct Streamed<'a> {
@@ -178,7 +178,11 @@ impl Store {
         progress.set_phase("opening");
         let mut leaves = BTreeMap::new();
         let raw = request.reading.format.as_deref() == Some("raw");
-        let hashers = self.resume(streamed, work, raw, &mut leaves, progress)?;
+        let blocks = match &streamed.remote {
+            Some(_) if !raw => Some(Arc::new(Blocks::new(work.blocks()?))),
+            _ => None,
+        };
+        let hashers = self.resume(streamed, work, blocks.as_deref(), &mut leaves, progress)?;
         let begun = hashers.bytes();
         let part = progress.part(streamed.label, streamed.size.unwrap_or(0));
         part.advance(begun);
@@ -187,11 +191,12 @@ impl Store {
             reader: (streamed.open)(begun)?,
             length: streamed.size,
             hashers,
+            blocks: blocks.clone(),
             part,
         };
         let (incoming, arrival) = Incoming::start(beginning, progress)?;
         let mut arriving = match (begun, &streamed.remote) {
-            (1.., Some(blob)) => go_on(streamed, blob, raw, Box::new(incoming))?,
+            (1.., Some(blob)) => go_on(streamed, blob, blocks.as_deref(), incoming)?,
             _ => unwrap_stream(
                 Box::new(incoming),
                 streamed.label,
@@ -199,16 +204,20 @@ impl Store {
                 &streamed.plan,
                 streamed.member,
                 &|head| is_image(access, streamed, head, request.reading.format.as_deref()),
+                Budget::whole(),
             )?,
         };
-        arriving.reader = streamed.unpacked.verifying(arriving.reader, streamed.label);
+        arriving.reader = streamed.unpacked.verifying(arriving.reader, streamed.label, begun);
         let plain = arriving.wrappings.transports.is_empty();
         if !plain {
             work.forget()?;
         }
         progress.set_phase(phase(streamed, &arriving.wrappings));
         let wrappings = arriving.wrappings.clone();
-        let stream = Stream { arriving, begun, arrival: &arrival, frees, twice };
+        if let Some(blocks) = blocks.as_ref().filter(|_| arriving.base.is_none()) {
+            blocks.stop();
+        }
+        let stream = Found { arriving, begun, arrival: &arrival, blocks, frees, twice };
         let mut filled = if raw {
             self.fill_raw(stream, work, leaves, progress)?
         } else {
@@ -227,44 +236,43 @@ impl Store {
         &self,
         streamed: &Streamed<'_>,
         work: &mut Work,
-        raw: bool,
+        blocks: Option<&Blocks>,
         leaves: &mut BTreeMap<u64, [u8; 32]>,
         progress: &Progress,
     ) -> Result<Hashers> {
         let restored = work.finished.hashers.as_ref();
         let restored = restored.and_then(|saved| Hashers::restore(saved, &streamed.expected));
-        let Some(hashers) = restored.filter(|hashers| Some(hashers.bytes()) <= streamed.size) else {
-            // Without them, all of the source has to be read again.
-            work.restart()?;
-            return Ok(Hashers::new(&streamed.expected));
-        };
+        let restored = restored.filter(|hashers| {
+            Some(hashers.bytes()) <= streamed.size && hashers.bytes().is_multiple_of(CHUNK)
+        });
+        // Without them, all of the source has to be read again, and what an earlier one gave counts no more.
+        let Some(hashers) = restored else { return from_zero(streamed, work) };
         progress.set_phase("verifying what an earlier attempt left");
-        if !raw {
+        if let Some(blocks) = blocks {
             // Its chunks are verified once the size of the disk is known.
-            return Ok(hashers);
+            let known = blocks.know(hashers.bytes().max(work.finished.seen))?;
+            return if known { Ok(hashers) } else { from_zero(streamed, work) };
         }
+        // It grew by what was written only, and zeros are not.
+        work.file.set_len(hashers.bytes()).doing(|| "cut a file".into())?;
         match work.verify_range(0, hashers.bytes(), progress)? {
-            Some(good) if hashers.bytes().is_multiple_of(CHUNK) => {
+            Some(good) => {
                 *leaves = good;
-                work.file.set_len(hashers.bytes()).doing(|| "cut a file".into())?;
                 Ok(hashers)
             }
-            _ => {
-                work.restart()?;
-                Ok(Hashers::new(&streamed.expected))
-            }
+            None => from_zero(streamed, work),
         }
     }
 
     /// Straight into the target.
     fn fill_raw(
         &self,
-        stream: Stream<'_>,
+        stream: Found<'_>,
         work: &Work,
         mut leaves: BTreeMap<u64, [u8; 32]>,
         progress: &Progress,
     ) -> Result<Filled> {
-        let Stream { arriving: Arriving { label, mut reader, size, .. }, begun, arrival, .. } = stream;
+        let Found { arriving: Arriving { label, mut reader, size, .. }, begun, arrival, .. } = stream;
         let target = RawStream {
             label: &label,
             reader: &mut *reader,
@@ -275,8 +283,12 @@ impl Store {
             threads: self.threads,
         };
         let mut data = 0;
+        let mut room = Room::default();
         let end = target.write(progress, &mut |(start, leaf): Leaf| {
-            data += if leaf.is_some() { CHUNK } else { 0 };
+            if leaf.is_some() {
+                data += CHUNK;
+                room.take(&work.file, CHUNK)?;
+            }
             if data > self.limits.max_data.saturating_add(CHUNK) {
                 return Err(too_much(&label, self.limits.max_data));
             }
@@ -303,141 +315,20 @@ impl Store {
             wrappings: Wrappings::default(),
         })
     }
-
-    /// Through a plugin's map, over what has arrived.
-    fn fill_spooled(
-        &self,
-        access: Access<'_>,
-        stream: Stream<'_>,
-        remote: Option<Arc<dyn Blob>>,
-        work: &Work,
-        request: &ImportRequest,
-        progress: &Progress,
-    ) -> Result<Filled> {
-        let Stream { arriving, begun, arrival, frees, twice } = stream;
-        let Arriving { label, reader, size, head, base, .. } = arriving;
-        let remote = remote.zip(base).map(|(blob, base)| Remote { blob, base });
-        let remote = remote.filter(|_| size.is_some());
-        let spooling = Spooling {
-            label,
-            reader,
-            start: begun,
-            size,
-            remote,
-            file: work.scratch()?,
-            max: self.limits.max_data.saturating_add(1 << 30),
-            frees,
-        };
-        let (spool, _feeding) = Spool::start(spooling, progress)?;
-        let outcome = self.fill_from(access, &spool, &head, arrival, work, request, progress);
-        twice.set(spool.was_read_twice());
-        // A plugin tells a lost server in its own words, and the thread that failed knows better.
-        outcome.map_err(|error| match error.kind() {
-            ErrorKind::Cancelled => error,
-            _ => spool.failure().unwrap_or(error),
-        })
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one import")]
-    fn fill_from(
-        &self,
-        access: Access<'_>,
-        spool: &Arc<Spool>,
-        head: &[u8],
-        arrival: &Arrival,
-        work: &Work,
-        request: &ImportRequest,
-        progress: &Progress,
-    ) -> Result<Filled> {
-        let (mut chain, format) = self.open_spool(access, spool, head, request, progress)?;
-        let size = chain.disk_size();
-        let done = work.verify_chunks(size, progress)?;
-        work.file.set_len(size).doing(|| format!("make a file of {size} bytes"))?;
-        let aside = progress.aside();
-        let starts: BTreeSet<u64> = done.keys().copied().collect();
-        let leaves = {
-            let observe = |unit: &Unit, hashes: &[(u64, [u8; 32])]| {
-                consume(unit);
-                let Some(mut journal) = work.journal() else { return Ok(()) };
-                journal.chunks(hashes)?;
-                arrival.checkpoint(spool.consumed_to()).map_or(Ok(()), |saved| journal.hashers(saved))
-            };
-            let observer: Observer<'_> = &observe;
-            let target = RawTarget { file: &work.file, hash: true, bounded: true, observer: Some(observer) };
-            let planner = Planner::unsurveyed(&mut chain, self.limits.max_data, &aside).without(&starts);
-            let mut leaves = write_raw(planner, target, size, self.threads, &aside)?;
-            done.into_iter().for_each(|(start, leaf)| leaves.set(start, leaf));
-            leaves
-        };
-        progress.set_phase("reading the rest of the source");
-        let (tail, length) = spool.drain()?;
-        chain.verify_unchanged()?;
-        if request.reading.format.is_none() {
-            // Until now the end was not known, which may speak for another format than the beginning.
-            let ends = Ends { head: head.to_vec(), tail, size: length };
-            let again = ends.format(access.formats, spool.label())?;
-            if again != format {
-                let message =
-                    format!("{} looks like {format} and like {again}: state which it is", spool.label());
-                return Err(Error::new(ErrorKind::Denied, message));
-            }
-        }
-        let (source, below) = chain.records();
-        let facts = chain.facts()?;
-        Ok(Filled { leaves, size, source, chain: below, facts, wrappings: Wrappings::default() })
-    }
-
-    /// Opens the image as early as possible: most formats say all at the beginning. For the others, everything has to
-    /// arrive first, unless the end can be fetched on its own.
-    fn open_spool(
-        &self,
-        access: Access<'_>,
-        spool: &Arc<Spool>,
-        head: &[u8],
-        request: &ImportRequest,
-        progress: &Progress,
-    ) -> Result<(Chain, String)> {
-        let open = |tail: Vec<u8>| -> Result<(Chain, String)> {
-            let size = witvirt_core::source::ByteSource::size(spool.as_ref());
-            let format = match &request.reading.format {
-                Some(format) => format.clone(),
-                None => Ends { head: head.to_vec(), tail, size }.format(access.formats, spool.label())?,
-            };
-            let source: Arc<dyn Source> = Arc::clone(spool) as Arc<dyn Source>;
-            let mut chain = Chain::alone(access.formats, &self.limits, source, Some(&format))?;
-            // What cannot be mapped without the end shows here, not after half of the copy.
-            let size = chain.geometry().virtual_size;
-            if size > 0 {
-                chain.piece(0, size)?;
-            }
-            Ok((chain, format))
-        };
-        let known = spool.size_known();
-        let tail = if known && spool.is_remote() { tail_of(spool)? } else { Vec::new() };
-        let failed: Error = match open(tail) {
-            Ok(opened) => return Ok(opened),
-            Err(error) => error,
-        };
-        let hopeless = matches!(failed.kind(), ErrorKind::Cancelled | ErrorKind::Limit | ErrorKind::NoSpace);
-        if hopeless || spool.failure().is_some() || (known && spool.is_remote()) {
-            return Err(failed);
-        }
-        progress.set_phase("waiting for the whole image: it cannot be read before its end is there");
-        spool.wait_for_all()?;
-        open(tail_of(spool)?)
-    }
 }
 
 /// A stream in which the image was found.
-struct Stream<'a> {
-    arriving: Arriving,
+pub(super) struct Found<'a> {
+    pub(super) arriving: Arriving,
     /// Which of its bytes comes first.
-    begun: u64,
-    arrival: &'a Arrival,
+    pub(super) begun: u64,
+    pub(super) arrival: &'a Arrival,
+    /// What the source's blocks are, where they can be fetched again.
+    pub(super) blocks: Option<Arc<Blocks>>,
     /// Whether what was consumed is let go.
-    frees: bool,
+    pub(super) frees: bool,
     /// Set when that turns out to be wrong.
-    twice: &'a Cell<bool>,
+    pub(super) twice: &'a Cell<bool>,
 }
 
 /// Whether plugins are certain of an image, by its first bytes and, where they can be had, its last: those of a .dmg are a
@@ -457,18 +348,14 @@ fn is_image(access: Access<'_>, streamed: &Streamed<'_>, head: &[u8], format: Op
 fn go_on(
     streamed: &Streamed<'_>,
     blob: &Arc<dyn Blob>,
-    raw: bool,
-    reader: Box<dyn Read + Send>,
+    blocks: Option<&Blocks>,
+    reader: Incoming,
 ) -> Result<Arriving> {
-    let mut head = Vec::new();
-    if !raw {
-        head.resize(streamed.size.unwrap_or(0).min(HEAD) as usize, 0);
-        let read = blob.read(0, &mut head)?;
-        head.truncate(read);
-    }
+    let mut head = blocks.map_or(Ok(Vec::new()), |blocks| blocks.fetch(blob.as_ref(), 0))?;
+    head.truncate(HEAD);
     Ok(Arriving {
         label: streamed.label.to_owned(),
-        reader,
+        reader: Box::new(Plain(reader)),
         size: streamed.size,
         head,
         base: Some(0),
@@ -476,29 +363,10 @@ fn go_on(
     })
 }
 
-fn tail_of(spool: &Spool) -> Result<Vec<u8>> {
-    let size = witvirt_core::source::ByteSource::size(spool);
-    let mut tail = vec![0; size.min(TAIL) as usize];
-    let start = size - tail.len() as u64;
-    let read = witvirt_core::source::ByteSource::read_at(spool, &mut tail, start)
-        .doing(|| format!("read {} at byte {start}", spool.label()))?;
-    tail.truncate(read);
-    Ok(tail)
-}
-
-/// Lets the sources of a written unit go.
-fn consume(unit: &Unit) {
-    for planned in &unit.pieces {
-        let length = planned.piece.length;
-        match &planned.piece.kind {
-            PieceKind::Data { source, offset } => source.consumed(*offset, length),
-            // The last bytes may be another run's: lengths are rounded up to sectors.
-            PieceKind::Encoded(run) if run.skip as u64 + length == run.decoded as u64 => {
-                run.source.consumed(run.offset, (run.length as u64).saturating_sub(SECTOR - 1));
-            }
-            _ => {}
-        }
-    }
+/// Starts over: what was left is not what it should be, or not all.
+fn from_zero(streamed: &Streamed<'_>, work: &mut Work) -> Result<Hashers> {
+    work.restart()?;
+    Ok(Hashers::new(&streamed.expected))
 }
 
 fn phase(streamed: &Streamed<'_>, wrappings: &Wrappings) -> String {

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::Dir;
-use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
 use sha2::{Digest as _, Sha256};
 
 use super::IMAGE;
@@ -19,6 +19,9 @@ use crate::store::images::DISK;
 use crate::store::temp::Temp;
 use crate::store::{Store, dirs};
 use crate::stream::hex;
+
+/// Digests of the source's blocks.
+const BLOCKS: &str = "blocks";
 
 /// A place for an image in the making.
 pub(super) struct Work {
@@ -53,15 +56,8 @@ impl Work {
 
     fn at(temp: Temp) -> Result<Self> {
         let dir = dirs::subdir(&temp.dir, IMAGE)?;
-        let open = || dirs::open(&dir, DISK, OFlags::RDWR | OFlags::CREATE);
-        let file = open().or_else(|error| match error.kind() {
-            // Killed between its sealing and its publication: it is made again.
-            ErrorKind::Denied => {
-                dir.remove_file(DISK).doing(|| format!("remove {DISK}"))?;
-                open()
-            }
-            _ => Err(error),
-        })?;
+        unseal(&dir)?;
+        let file = dirs::open(&dir, DISK, OFlags::RDWR | OFlags::CREATE)?;
         Ok(Self { temp, dir, file, finished: Finished::default(), journal: None })
     }
 
@@ -70,6 +66,11 @@ impl Work {
         let file = dirs::create(&self.temp.dir, "scratch")?;
         self.temp.dir.remove_file("scratch").doing(|| "unlink a scratch file".into())?;
         Ok(file)
+    }
+
+    /// Where the digests of the source's blocks are.
+    pub(super) fn blocks(&self) -> Result<File> {
+        dirs::open(&self.temp.dir, BLOCKS, OFlags::RDWR | OFlags::CREATE)
     }
 
     /// The journal, if what is done here can be resumed.
@@ -91,6 +92,7 @@ impl Work {
         if let Some(mut journal) = self.journal() {
             journal.restart()?;
         }
+        self.blocks()?.set_len(0).doing(|| "empty a file".into())?;
         self.file.set_len(0).doing(|| "empty a file".into())
     }
 
@@ -171,5 +173,35 @@ impl Work {
             Some(leaf) => content::leaf(&bytes) == *leaf,
             None => is_zero(&bytes),
         })
+    }
+}
+
+/// Makes a disk writable that an attempt has sealed which was killed before it could publish it.
+fn unseal(dir: &Dir) -> Result<()> {
+    match dirs::open(dir, DISK, OFlags::RDONLY) {
+        Ok(file) => rustix::fs::fchmod(&file, Mode::from_raw_mode(0o600))
+            .doing(|| "make an unfinished image writable".into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::{DISK, unseal};
+
+    #[test]
+    fn a_sealed_disk_is_gone_on_with() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = cap_std::fs::Dir::open_ambient_dir(tmp.path(), cap_std::ambient_authority()).unwrap();
+        unseal(&dir).unwrap();
+        let path = tmp.path().join(DISK);
+        std::fs::write(&path, b"complete").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
+        unseal(&dir).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read(&path).unwrap(), b"complete");
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use super::{Chooser, Entry, Meant, Walk};
 use crate::error::{Error, ErrorKind, Result};
+use crate::stream::Stream;
 
 /// Reads a member's bytes, holes as zeros; then the rest of the archive, where no second disk may be, to the end of the
 /// input.
@@ -44,10 +45,14 @@ impl MemberReader {
         rest.map(drop).map_err(|error| crate::stream::incoming::failure(error, || "read an archive".into()))
     }
 
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
+    fn leave_passed(&mut self) {
         while self.ranges.get(self.range).is_some_and(|(offset, length)| offset + length <= self.at) {
             self.range += 1;
         }
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        self.leave_passed();
         let (begin, end) = match self.ranges.get(self.range) {
             Some((offset, length)) => (*offset, offset + length),
             None => (self.size, self.size),
@@ -61,6 +66,16 @@ impl MemberReader {
         }
         self.at += count as u64;
         Ok(count)
+    }
+}
+
+impl Stream for MemberReader {
+    fn hole(&mut self, most: u64) -> io::Result<u64> {
+        self.leave_passed();
+        let end = self.ranges.get(self.range).map_or(self.size, |(offset, _)| *offset);
+        let hole = end.saturating_sub(self.at).min(most);
+        self.at += hole;
+        Ok(hole)
     }
 }
 

@@ -14,6 +14,9 @@ const MAX_EXTENDED: u64 = 1 << 20;
 /// Most ranges in the map of a sparse member: 1 MiB of disk each makes half a terabyte, and they take 8 MiB of memory.
 const MAX_RANGES: usize = 512 << 10;
 
+/// Most extended headers before one member: writers make one of each kind.
+const MAX_HEADERS: u32 = 16;
+
 /// Most members.
 const MAX_MEMBERS: u64 = 1 << 20;
 
@@ -73,6 +76,7 @@ impl<R: Skip> Walk<R> {
     /// The next member, with the input at its stored bytes.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
         let mut extended = Extended::default();
+        let mut headers = 0;
         loop {
             self.pass(self.next - self.at)?;
             let Some(header) = self.header()? else { return Ok(None) };
@@ -84,6 +88,14 @@ impl<R: Skip> Walk<R> {
                 ));
             }
             self.end_at(header.size)?;
+            headers += 1;
+            if headers > MAX_HEADERS + 1 {
+                let message = format!(
+                    "{}: a member (near byte {}) has more than {MAX_HEADERS} extended headers",
+                    self.label, self.at
+                );
+                return Err(Error::new(ErrorKind::Limit, message));
+            }
             match header.kind {
                 b'L' => extended.name = Some(self.long_name(header.size)?),
                 b'x' => self.pax(header.size, &mut extended)?,
@@ -202,11 +214,13 @@ impl<R: Skip> Walk<R> {
                 "GNU.sparse.numbytes" => {
                     let offset =
                         sparse.offset.take().ok_or_else(|| self.bad("a sparse range has no offset"))?;
+                    self.check_ranges(sparse.ranges.len() + 1)?;
                     sparse.ranges.push((offset, number()?));
                 }
                 "GNU.sparse.map" => {
                     let numbers: Option<Vec<u64>> = value.split(',').map(|word| word.parse().ok()).collect();
                     let numbers = numbers.ok_or_else(|| self.bad("a sparse map is malformed"))?;
+                    self.check_ranges(numbers.len() / 2)?;
                     sparse.ranges = numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
                 }
                 _ => {}

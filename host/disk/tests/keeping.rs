@@ -407,7 +407,7 @@ fn what_was_packed_is_fetched_again_as_it_was_stated() {
         request.reading.unpack = Unpack::Stated(vec![transport]);
         request.reading.member = member.map(str::to_owned);
         let record = bench.store.import(bench.access(), &request, &Progress::new()).unwrap().record;
-        assert_eq!(record.source.size, fs::metadata(bench.path(name)).unwrap().len());
+        assert_eq!(record.origin.source.size, fs::metadata(bench.path(name)).unwrap().len());
         alter(&bench, &record.digest);
         bench.store.base(&record.digest, &Progress::new()).unwrap_err();
         let restored = bench.store.restore(bench.access(), &record.digest, &Progress::new()).unwrap();

@@ -36,6 +36,12 @@ impl Site {
         std::fs::write(self.config(), text).unwrap();
     }
 
+    /// Adds tables to the config.
+    pub fn append_config(&self, more: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        std::fs::write(self.config(), format!("{text}\n{more}")).unwrap();
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -75,13 +75,7 @@ impl LazyDisks {
     ///
     /// # Errors
     /// When a server cannot be reached, or something is wrong with an image.
-    pub fn prepare(
-        &self,
-        access: Access<'_>,
-        machine: &Name,
-        overlays: &Dir,
-        disks: &[Disk],
-    ) -> Result<Vec<String>> {
+    pub fn prepare(&self, access: Access<'_>, overlays: &Dir, disks: &[Disk]) -> Result<Vec<String>> {
         let mut told = Vec::new();
         for disk in disks {
             let Some(wanted) = Wanted::of(disk) else { continue };

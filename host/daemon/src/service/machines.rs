@@ -115,7 +115,7 @@ impl Service {
         let prepared = blocking(move || {
             let overlays = service.overlays(&name)?;
             let resources = service.resources();
-            Ok::<_, Error>(resources.lazy.prepare(resources.access(), &name, &overlays, &disks)?)
+            Ok::<_, Error>(resources.lazy.prepare(resources.access(), &overlays, &disks)?)
         });
         prepared.await?
     }

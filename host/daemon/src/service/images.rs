@@ -77,7 +77,7 @@ impl Service {
             let machine = entry.map_err(failed)?.file_name();
             // Half created ones have no disks yet, half removed ones need theirs no more.
             let Some(machine) = machine.to_str().and_then(|name| Name::new(name).ok()) else { continue };
-            let Some(overlays) = self.overlays_if_there(&machine)? else { continue };
+            let Some(overlays) = self.directory_of_disks(&machine)? else { continue };
             self.resources().store.note_disks(&overlays).map_err(|error| {
                 error.during(format!("what machine {machine} needs is unknown, so nothing is removed"))
             })?;
@@ -95,7 +95,7 @@ impl Service {
         for status in self.machines().list() {
             // A broken machine's disks are known to the store; it will have no others.
             let spec = self.machines().inspect(&status.name).ok().and_then(|detail| detail.spec);
-            let Some((spec, overlays)) = spec.zip(self.overlays_if_there(&status.name)?) else { continue };
+            let Some((spec, overlays)) = spec.zip(self.directory_of_disks(&status.name)?) else { continue };
             for disk in &spec.disks {
                 let Some(DiskSource::Image(named)) = &disk.source else { continue };
                 if store.has_disk(&overlays, &disk.name)? {
@@ -112,7 +112,7 @@ impl Service {
     }
 
     /// The directory of a machine's disks; `None` when the machine is gone.
-    pub(super) fn overlays_if_there(&self, machine: &Name) -> Result<Option<Dir>, witvirt_disk::Error> {
+    pub(super) fn directory_of_disks(&self, machine: &Name) -> Result<Option<Dir>, witvirt_disk::Error> {
         let path = self.config().state_directory.join("machines").join(machine.as_str()).join("overlays");
         match Dir::open_ambient_dir(&path, cap_std::ambient_authority()) {
             Ok(dir) => Ok(Some(dir)),

@@ -106,7 +106,7 @@ impl Service {
         let gone = || {
             Error::new(ErrorKind::NotFound, format!("the machine {machine} has no directory for its disks"))
         };
-        self.overlays_if_there(machine)?.ok_or_else(gone)
+        self.directory_of_disks(machine)?.ok_or_else(gone)
     }
 
     /// Makes the disks of a machine over images that are still to arrive; returns what there is to say.

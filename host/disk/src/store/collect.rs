@@ -18,6 +18,11 @@ use crate::record::{ImageRecord, ImageState, ImageSummary};
 
 const USED: &str = "used";
 
+/// How often the filesystem is asked whether it has the space that removed files occupied, and how long apart: XFS frees in
+/// the background, and what is late must not cost another image.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What to remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CollectRules {
@@ -44,6 +49,12 @@ pub struct Collected {
     pub allocated: u64,
     /// When it was last opened, or imported: seconds since 1970.
     pub last_used: u64,
+}
+
+/// What was free when a collection began, and what it has freed since by the records, in bytes.
+struct Goal {
+    before: u64,
+    freed: u64,
 }
 
 impl Store {
@@ -77,10 +88,11 @@ impl Store {
         }
         let mut candidates = self.candidates(rules, &in_use, began)?;
         candidates.sort_by_key(|(used, _)| *used);
-        let mut freed = self.free_partials(rules)?;
+        let mut goal = Goal { before: self.free_space()?, freed: 0 };
+        self.free_partials(rules, &mut goal)?;
         let mut collected = Vec::new();
         for (used, mut image) in candidates {
-            if self.is_enough(rules, freed)? {
+            if self.is_enough(rules, &goal)? {
                 break;
             }
             if !rules.dry_run {
@@ -88,7 +100,7 @@ impl Store {
                 image.names = names;
             }
             let allocated = image.record.as_ref().map_or(0, occupied);
-            freed = freed.saturating_add(allocated);
+            goal.freed = goal.freed.saturating_add(allocated);
             collected.push(Collected {
                 digest: image.digest,
                 names: image.names,
@@ -99,24 +111,34 @@ impl Store {
         Ok(collected)
     }
 
-    /// Whether there is as much free as the rules want. `freed` is what a dry run would have freed; else the filesystem
-    /// is asked, which knows what blocks were shared with others.
-    fn is_enough(&self, rules: &CollectRules, freed: u64) -> Result<bool> {
+    /// Whether there is as much free as the rules want. The filesystem knows, since blocks may be shared with others; a
+    /// dry run has to believe the records.
+    fn is_enough(&self, rules: &CollectRules, goal: &Goal) -> Result<bool> {
         let Some(wanted) = rules.keep_free else { return Ok(false) };
-        let freed = if rules.dry_run { freed } else { 0 };
-        Ok(self.free_space()?.saturating_add(freed) >= wanted)
+        let expected = goal.before.saturating_add(goal.freed) >= wanted;
+        if rules.dry_run {
+            return Ok(expected);
+        }
+        let mut looks = if expected { LOOKS } else { 1 };
+        loop {
+            looks -= 1;
+            let enough = self.free_space()? >= wanted;
+            if enough || looks == 0 {
+                return Ok(enough);
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// Removes what is left of imports that were cut off, oldest first, where space is wanted: it can be fetched again, and
-    /// nobody runs from it. Returns what was freed, or would be.
-    fn free_partials(&self, rules: &CollectRules) -> Result<u64> {
+    /// nobody runs from it.
+    fn free_partials(&self, rules: &CollectRules, goal: &mut Goal) -> Result<()> {
         if rules.keep_free.is_none() {
-            return Ok(0);
+            return Ok(());
         }
         let _lock = self.lock(FlockOperation::LockExclusive)?;
-        let mut freed = 0;
         for partial in temp::partials(&self.tmp)? {
-            if self.is_enough(rules, freed)? {
+            if self.is_enough(rules, goal)? {
                 break;
             }
             if !rules.dry_run {
@@ -127,9 +149,9 @@ impl Store {
                 );
                 temp::remove(&self.tmp, &partial.name)?;
             }
-            freed += partial.allocated;
+            goal.freed = goal.freed.saturating_add(partial.allocated);
         }
-        Ok(freed)
+        Ok(())
     }
 
     fn candidates(

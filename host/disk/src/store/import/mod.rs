@@ -189,7 +189,7 @@ impl Store {
         if let Some(name) = &request.name {
             // Last, so that what was fetched is not lost over it.
             self.check_name(name, Some(&digest), request.replace).map_err(|error| {
-                error.during(format!("the image is in the store as {}, without the name", digest.short()))
+                error.during(format!("the image is in the store as {}, to be tagged", digest.short()))
             })?;
             self.set_name(name, &digest)?;
         }

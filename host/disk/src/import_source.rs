@@ -67,6 +67,23 @@ pub struct ArtifactDisk {
     pub pieces: Vec<ArtifactPiece>,
 }
 
+impl ArtifactDisk {
+    /// One object, which is an image file, or has one in what its first bytes say it is.
+    pub fn object(blob: Arc<dyn Blob>) -> Self {
+        let label = blob.label().to_owned();
+        let piece = ArtifactPiece {
+            name: label.clone(),
+            offset: 0,
+            length: None,
+            blobs: vec![blob],
+            unpack: Unpack::Auto,
+            member: None,
+            digest: None,
+        };
+        Self { label, size: None, pieces: vec![piece] }
+    }
+}
+
 /// A range of an image file. Every digest that is known is verified before the piece counts.
 #[derive(Debug, Clone)]
 pub struct ArtifactPiece {

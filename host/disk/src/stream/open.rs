@@ -46,8 +46,8 @@ pub(crate) struct Wrappings {
 pub(crate) enum Unwrapped {
     /// An image file that can be read at random.
     Whole(Arc<dyn Source>, Wrappings),
-    /// One that is compressed, from the beginning of `reader`'s bytes on.
-    Packed,
+    /// One that cannot: it is packed like this. `None`: it is a member of an archive, stored with holes.
+    Packed(Option<Transport>),
 }
 
 /// Decides which wrapping comes off next.
@@ -195,12 +195,14 @@ pub(crate) fn unwrap_source(
             Some(_) if *plan.unpack == Unpack::Auto && is_image(source.as_ref())? => break,
             None => break,
             Some(Transport::Tar) => {
-                let Some((window, name)) = member_of(&source, member)? else { return Ok(Unwrapped::Packed) };
+                let Some((window, name)) = member_of(&source, member)? else {
+                    return Ok(Unwrapped::Packed(None));
+                };
                 source = window;
                 wrappings.transports.push(Transport::Tar);
                 wrappings.member = Some(name);
             }
-            Some(_) => return Ok(Unwrapped::Packed),
+            Some(packed) => return Ok(Unwrapped::Packed(Some(packed))),
         }
     }
     if member.is_some() && wrappings.member.is_none() {

@@ -33,7 +33,7 @@ impl Store {
         let member = reading.member.as_deref();
         let (image, wrappings) = match unwrap_source(Arc::clone(&source), &plan, member, &is_image)? {
             Unwrapped::Whole(image, wrappings) => (image, wrappings),
-            Unwrapped::Packed => return self.import_packed_file(access, source, request, progress),
+            Unwrapped::Packed(_) => return self.import_packed_file(access, source, request, progress),
         };
         let chain = if wrappings.transports.is_empty() {
             let file = SourceFile {

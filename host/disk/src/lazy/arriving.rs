@@ -212,7 +212,7 @@ impl Arriving {
             if from >= last {
                 return Ok(());
             }
-            self.check(gone)?;
+            self.check_wanted(gone)?;
             let waits = (who == For::Guest).then(|| Guest::new(self, &mut chunks, from));
             match chunks.states[from as usize] {
                 Chunk::Noted(checksum) => {
@@ -227,9 +227,11 @@ impl Arriving {
                     claim.fetch(gone)?;
                 }
                 _ => {
+                    let spoilt = self.check(gone);
                     // Others are at it, or will be as soon as they see that somebody waits.
                     self.changed.notify_all();
-                    drop(self.wait(chunks, LOOK));
+                    drop(if spoilt.is_ok() { self.wait(chunks, LOOK) } else { chunks });
+                    spoilt?;
                 }
             }
             drop(waits);
@@ -342,11 +344,18 @@ impl Arriving {
     }
 
     /// # Errors
-    /// `Cancelled` when nobody wants it any more; `Corrupt` when it can never be had.
-    pub(super) fn check(&self, gone: Gone<'_>) -> Result<()> {
+    /// `Cancelled` when nobody wants it any more.
+    pub(super) fn check_wanted(&self, gone: Gone<'_>) -> Result<()> {
         if self.is_closing() || gone() {
             return Err(Error::new(ErrorKind::Cancelled, "nobody waits for it any more"));
         }
+        Ok(())
+    }
+
+    /// # Errors
+    /// `Cancelled` when nobody wants it any more; `Corrupt` when it can never be had.
+    pub(super) fn check(&self, gone: Gone<'_>) -> Result<()> {
+        self.check_wanted(gone)?;
         self.spoilt().map_or(Ok(()), |reason| Err(Error::new(ErrorKind::Corrupt, reason)))
     }
 

@@ -70,7 +70,11 @@ impl<'a> Claim<'a> {
                 }
                 Err(error) => shared.remote.lose(&error),
             }
-            retreat(shared, attempt, &|| false)?;
+            // A full disk, or a server that sends something else: all of the piece is fetched again, so this takes longer
+            // than asking once more for a connection does.
+            for _ in 0..=attempt.min(11) {
+                retreat(shared, attempt, &|| false)?;
+            }
             attempt += 1;
         }
     }
@@ -152,7 +156,7 @@ fn checksum_of(arriving: &Arriving, start: u64, length: u64) -> Result<u32> {
     let mut buffer = vec![0; length.min(CHUNK) as usize];
     let mut at = 0;
     while at < length {
-        arriving.check(&|| false)?;
+        arriving.check_wanted(&|| false)?;
         let part = &mut buffer[..(length - at).min(CHUNK) as usize];
         arriving.copy(part, start + at)?;
         sum.update(part);

@@ -111,6 +111,10 @@ impl LazyImage {
             (None, None) => LazyPhase::Arriving,
         };
         let ended = phase != LazyPhase::Arriving;
+        if let LazyPhase::Failed(reason) = &phase {
+            // What is missing is never fetched: there are no threads that would.
+            parts.arriving.spoil(reason.clone());
+        }
         let inner =
             Inner { parts, phase: Mutex::new(phase), base: OnceLock::new(), progress: Progress::new() };
         let inner = Arc::new(inner);

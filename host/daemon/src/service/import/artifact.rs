@@ -1,5 +1,7 @@
 //! Artifacts of registries: the host fetches and verifies, a plugin says what the blobs mean.
 
+mod places;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,6 +15,9 @@ use witvirt_fetch::{DockerConfig, Helpers, Reference, Registry, RegistryAccess};
 use super::{Import, invalid, login_of, platform};
 use crate::api::image::{ImportReply, RemoteAccess};
 use crate::api::{Error, ErrorKind};
+use crate::service::plugins::Plugins;
+
+pub(in crate::service) use places::{Places, as_disk_error, places};
 
 /// Blobs that are asked for at the same time before anything is downloaded.
 const AT_ONCE: usize = 8;
@@ -68,21 +73,13 @@ impl Import<'_> {
         reference: &Reference,
         label: String,
     ) -> Result<ImportReply, Error> {
-        let document = registry.select(reference, &platform(self.request.platform.as_deref())?)?;
-        let text = String::from_utf8(document.bytes().to_vec())
-            .map_err(|_| invalid(format!("{label}: the manifest is not UTF-8")))?;
-        let manifest = core::Manifest { media_type: document.media_type().to_owned(), text };
-        let artifact = Artifact {
-            registry,
-            reference: reference.with_digest(document.digest()),
-            descriptors: document.blobs().to_vec(),
-            label,
+        let (plugins, member) = (self.service.plugins(), self.request.member.as_deref());
+        let wanted = Wanted {
+            platform: self.request.platform.as_deref(),
+            layout: self.request.layout.as_deref(),
+            member,
         };
-        let plugins = self.service.plugins();
-        let member = self.request.member.as_deref();
-        let (plugin, layout) = choose(plugins, &manifest, self.request.layout.as_deref())?;
-        let mut small = |blob: &core::Descriptor| artifact.small(blob.digest);
-        let plan = interpret(&*plugin, &layout, &manifest, member, &mut small, &Limits::default())?;
+        let (artifact, plan, layout) = planned(registry, plugins, reference, &wanted, label)?;
         let disk = disk_of(&plan, member)?;
         let facts = facts(&plan, &layout);
         match &disk.content {
@@ -124,6 +121,38 @@ impl Import<'_> {
         wanted.reading.format = wanted.reading.format.or_else(|| format.cloned());
         self.store(&wanted, None, facts)
     }
+}
+
+/// What a user says of an artifact.
+#[derive(Default)]
+struct Wanted<'a> {
+    platform: Option<&'a str>,
+    layout: Option<&'a str>,
+    member: Option<&'a str>,
+}
+
+/// An artifact, what its plugin says it holds, and the layout that it is read as.
+fn planned<'a>(
+    registry: &'a Registry,
+    plugins: &Plugins,
+    reference: &Reference,
+    wanted: &Wanted<'_>,
+    label: String,
+) -> Result<(Artifact<'a>, Plan, String), Error> {
+    let document = registry.select(reference, &platform(wanted.platform)?)?;
+    let text = String::from_utf8(document.bytes().to_vec())
+        .map_err(|_| invalid(format!("{label}: the manifest is not UTF-8")))?;
+    let manifest = core::Manifest { media_type: document.media_type().to_owned(), text };
+    let artifact = Artifact {
+        registry,
+        reference: reference.with_digest(document.digest()),
+        descriptors: document.blobs().to_vec(),
+        label,
+    };
+    let (plugin, layout) = choose(plugins, &manifest, wanted.layout)?;
+    let mut small = |blob: &core::Descriptor| artifact.small(blob.digest);
+    let plan = interpret(&*plugin, &layout, &manifest, wanted.member, &mut small, &Limits::default())?;
+    Ok((artifact, plan, layout))
 }
 
 impl Artifact<'_> {

@@ -23,10 +23,10 @@ use super::watch::{Watch, with_progress};
 use crate::api::image::{ImportReply, ImportRequest, PullPolicy, RemoteAccess};
 use crate::api::{Error, ErrorKind, Progress};
 
-pub(super) use self::artifact::registry_access;
+pub(super) use self::artifact::{Places, as_disk_error, places, registry_access};
 pub(super) use self::flight::Flights;
 pub use self::place::name_of;
-pub(super) use self::place::platform;
+pub(super) use self::place::{name_of_source, platform};
 
 impl Service {
     /// Imports an image into the store. `anywhere`: the caller could read every file of this host anyway.
@@ -36,16 +36,24 @@ impl Service {
         anywhere: bool,
     ) -> mpsc::Receiver<Progress<ImportReply>> {
         let service = Arc::clone(self);
-        with_progress("import", move |watch| {
-            let place = Place::parse(&request.source)?;
-            let name = request.name.clone().map_or_else(|| place.name(), Ok)?;
-            let job = Import { service: &service, request: &request, name, watch };
-            match place {
-                Place::Here(path) => job.import_file(&path, anywhere),
-                Place::Http(url) => job.import_url(&url),
-                Place::Registry(reference) => job.import_artifact(&reference),
-            }
-        })
+        with_progress("import", move |watch| service.import_now(&request, anywhere, watch))
+    }
+
+    /// The same, on this thread.
+    pub(super) fn import_now(
+        self: &Arc<Self>,
+        request: &ImportRequest,
+        anywhere: bool,
+        watch: &Arc<Watch>,
+    ) -> Result<ImportReply, Error> {
+        let place = Place::parse(&request.source)?;
+        let name = request.name.clone().map_or_else(|| place.name(), Ok)?;
+        let job = Import { service: self, request, name, watch };
+        match place {
+            Place::Here(path) => job.import_file(&path, anywhere),
+            Place::Http(url) => job.import_url(&url),
+            Place::Registry(reference) => job.import_artifact(&reference),
+        }
     }
 }
 

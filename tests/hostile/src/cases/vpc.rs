@@ -9,7 +9,7 @@ use crate::case::{Case, Place};
 const NOWHERE: u64 = u64::MAX;
 
 /// The checksum that both structures have: the complement of the sum of all other bytes.
-fn sealed(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
+pub fn sealed(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
     bytes[at..at + 4].fill(0);
     let sum: u32 = bytes.iter().map(|byte| u32::from(*byte)).sum();
     bytes[at..at + 4].copy_from_slice(&(!sum).to_be_bytes());

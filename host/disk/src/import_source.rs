@@ -83,6 +83,24 @@ pub struct ArtifactDisk {
     pub machine: Vec<(String, String)>,
 }
 
+impl ArtifactDisk {
+    /// One object, which is an image file, or has one in what its first bytes say it is.
+    pub fn object(blob: Arc<dyn Blob>) -> Self {
+        let label = blob.label().to_owned();
+        let piece = ArtifactPiece {
+            name: label.clone(),
+            offset: 0,
+            length: None,
+            blobs: vec![blob],
+            unpack: Unpack::Auto,
+            member: None,
+            whiteouts: None,
+            digest: None,
+        };
+        Self { label, size: None, pieces: vec![piece], files: Vec::new(), machine: Vec::new() }
+    }
+}
+
 /// A range of an image file. Every digest that is known is verified before the piece counts.
 #[derive(Debug, Clone)]
 pub struct ArtifactPiece {

@@ -125,6 +125,8 @@ pub struct Case {
     pub name: String,
     /// Its files, by name.
     pub files: Vec<(String, Entry)>,
+    /// Files of it that are in the store already when it is imported, with their formats.
+    pub before: Vec<(String, String)>,
     /// What is imported.
     pub what: What,
     /// The format that the user states; absent: it is probed.
@@ -147,6 +149,7 @@ impl Case {
         Self {
             name: name.to_owned(),
             files: vec![(name.to_owned(), entry)],
+            before: Vec::new(),
             what: What::File(name.to_owned()),
             format: None,
             verdict: Verdict::Refuse(vec![ErrorKind::Corrupt], String::new()),
@@ -172,6 +175,13 @@ impl Case {
     #[must_use]
     pub fn with(mut self, name: &str, entry: Entry) -> Self {
         self.files.push((name.to_owned(), entry));
+        self
+    }
+
+    /// Imported after one of its files.
+    #[must_use]
+    pub fn after(mut self, name: &str, format: &str) -> Self {
+        self.before.push((name.to_owned(), format.to_owned()));
         self
     }
 

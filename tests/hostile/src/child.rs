@@ -1,31 +1,30 @@
-//! The process that imports one case: it does what a daemon does, then says what came of it.
+//! The process that imports cases, one after the other: it does what a daemon does, then says what came of it.
 
 use std::fs;
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use witvirt_core::artifact::Manifest;
 use witvirt_core::format::Formats;
 use witvirt_disk::artifact::{choose, interpret};
 use witvirt_disk::{
-    Access, AllowedDirs, Error, ErrorKind, ImportRequest, ImportSource, Limits, Progress, Store,
+    Access, AllowedDirs, Error, ErrorKind, ImportRequest, ImportSource, Limits, Progress, SourceFile, Store,
     StoreOptions, Upload,
 };
 
 use crate::meddle::{Meddled, Meddling};
 use crate::plugins::{self, Installed};
 
-/// What to do, as JSON in the file that the argument after "import" names.
+/// What to do, as a line of JSON on standard input.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Order {
     /// The allowed directory with the files.
     pub directory: PathBuf,
     /// The store.
     pub store: PathBuf,
-    /// Where compiled plugins are kept.
-    pub cache: PathBuf,
     /// "file", "directory", "upload" or "manifest".
     pub how: String,
     /// Name of the file or directory.
@@ -34,17 +33,23 @@ pub struct Order {
     pub format: Option<String>,
     /// What happens meanwhile.
     pub meddling: Option<Meddling>,
+    /// Files that are imported first, with their formats.
+    pub before: Vec<(String, String)>,
 }
 
-/// What came of it, as JSON on standard output.
+/// What came of it, as a line of JSON on standard output.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Seconds that the import took, loading the plugins not included.
+    /// Seconds that the import took.
     pub seconds: f64,
-    /// Resident memory with the plugins loaded, in bytes.
+    /// Seconds that the processors were busy with it.
+    pub busy: f64,
+    /// Resident memory with the plugins loaded, before the first import, in bytes.
     pub idle: u64,
-    /// The most that the import had resident, in bytes.
+    /// The most that was resident during the import, in bytes: what earlier ones left counts too.
     pub peak: u64,
+    /// What was resident after it, in bytes.
+    pub left: u64,
     /// The digest in the store, or the failure.
     pub result: std::result::Result<String, Failure>,
 }
@@ -58,26 +63,52 @@ pub struct Failure {
     pub message: String,
 }
 
-/// Carries out an order and prints the outcome.
+/// The line before all outcomes: the plugins are loaded.
+pub const READY: &str = "ready";
+
+/// Loads the plugins and carries out orders until there are no more. `cache` is where compiled plugins are kept.
 ///
 /// # Errors
 /// When the test itself is broken: plugins that cannot be loaded, a store that cannot be opened.
-pub fn main(order: &str) -> Result<()> {
-    let order: Order = serde_json::from_slice(&fs::read(order)?)?;
+pub fn main(cache: &str) -> Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("debug").init();
-    let installed = plugins::load(&order.cache, &std::env::current_exe()?)?;
+    let installed = plugins::load(Path::new(cache), &std::env::current_exe()?)?;
+    let idle = status("VmRSS:")?;
+    println!("{READY}");
+    for line in std::io::stdin().lock().lines() {
+        let order: Order = serde_json::from_str(&line?)?;
+        println!("{}", serde_json::to_string(&carry_out(&order, &installed, idle)?)?);
+    }
+    Ok(())
+}
+
+fn carry_out(order: &Order, installed: &Installed, idle: u64) -> Result<Outcome> {
     let store = Store::open(&order.store, StoreOptions::default())?;
     let allowed = AllowedDirs::new([&order.directory])?;
+    for (name, format) in &order.before {
+        let file = SourceFile::new(order.directory.join(name)).with_format(format);
+        let access = Access { formats: installed, allowed: &allowed, references: &allowed };
+        store.import(access, &ImportRequest::new(file), &Progress::new())?;
+    }
     // From here on the peak counts anew.
     fs::write("/proc/self/clear_refs", "5").context("cannot reset the peak of resident memory")?;
-    let idle = status("VmRSS:")?;
-    let start = Instant::now();
-    let result = import(&order, &installed, &store, &allowed);
-    let seconds = start.elapsed().as_secs_f64();
+    let (start, before) = (Instant::now(), busy()?);
+    let result = import(order, installed, &store, &allowed);
+    let (seconds, busy) = (start.elapsed().as_secs_f64(), busy()? - before);
     let failure = |error: Error| Failure { kind: format!("{:?}", error.kind()), message: full(&error) };
-    let outcome = Outcome { seconds, idle, peak: status("VmHWM:")?, result: result.map_err(failure) };
-    println!("{}", serde_json::to_string(&outcome)?);
-    Ok(())
+    let (peak, left) = (status("VmHWM:")?, status("VmRSS:")?);
+    Ok(Outcome { seconds, busy, idle, peak, left, result: result.map_err(failure) })
+}
+
+/// Processor time of this process so far, in seconds; its clock has ticks of a hundredth.
+fn busy() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // The name before them may hold anything.
+    let (_, fields) = stat.rsplit_once(')').context("no name in /proc/self/stat")?;
+    let ticks: Vec<u64> =
+        fields.split_whitespace().skip(11).take(2).map_while(|word| word.parse().ok()).collect();
+    let [user, system] = ticks[..] else { bail!("no times in /proc/self/stat") };
+    Ok((user + system) as f64 / 100.0)
 }
 
 fn import(

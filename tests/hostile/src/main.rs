@@ -1,4 +1,4 @@
-//! The processes of the tests: one that imports a case, one that compiles plugins.
+//! The processes of the tests: one that imports cases, one that compiles plugins.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [plugins::COMPILE] => witvirt_engine::compile_child_main(),
-        ["import", order] => match child::main(order) {
+        ["import", cache] => match child::main(cache) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("error: {error:#}");

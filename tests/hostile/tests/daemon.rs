@@ -1,9 +1,10 @@
-//! One daemon meets every case, one after the other, and goes on.
+//! One daemon meets every case, several at the same time, and goes on.
 #![allow(missing_docs)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use witvirt_hostile::case::{Case, Place, Verdict, What};
@@ -13,6 +14,9 @@ use witvirt_hostile::run::CANARY;
 
 /// What the daemon may have grown by in the end, in bytes: what its allocator keeps and the pages of compiled plugins.
 const GROWTH: u64 = 96 << 20;
+
+/// Imports that the daemon has at the same time.
+const AT_ONCE: usize = 4;
 
 /// The built `witvirt`: `$WITVIRT_PROGRAM`, or the one of `cargo xtask test`.
 fn program() -> PathBuf {
@@ -45,7 +49,7 @@ impl Host {
         let config = format!(
             "state-directory = \"state\"\nrun-directory = \"run\"\n[engine]\ncache-directory = {:?}\n\
              [trust]\nmode = \"permit\"\n[store]\nallowed-directories = [{:?}]\n[hypervisor]\ndriver = \"null\"\n{}",
-            place.join("cache"),
+            root().join("target/cwasm"),
             place.join("files"),
             plugins.collect::<String>()
         );
@@ -92,14 +96,14 @@ impl Host {
     /// Imports a case as `name`; whether it was taken, and what was said.
     fn import(&self, case: &Case, name: &str) -> (bool, String) {
         // Below the allowed directory, which the daemon holds open.
-        let files = self.path("files/case");
-        let _ = fs::remove_dir_all(&files);
+        let files = self.path("files").join(name);
         fs::create_dir(&files).unwrap();
         case.write(&files).unwrap();
         let path = files.join(case.what.name()).display().to_string();
         let mut arguments = vec!["image", "import", &path, "--name", name];
         arguments.extend(case.format.iter().flat_map(|format| ["--format", format]));
         let output = self.witvirt(&arguments);
+        fs::remove_dir_all(&files).unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
@@ -133,21 +137,32 @@ fn a_daemon_goes_on() {
             && !followed.contains(&case.name.as_str())
     };
     let before = host.resident();
-    let (mut expected, mut wrong) = (Vec::new(), Vec::new());
-    for (index, case) in all.iter().filter(by_path).enumerate() {
-        let name = format!("case-{index}");
-        let (taken, said) = host.import(case, &name);
-        let confined = matches!(case.verdict, Verdict::Confine(_));
-        if taken != confined {
-            wrong.push(format!("{}: imported: {taken}; {said}", case.name));
+    let expected = Mutex::new(Vec::new());
+    let wrong = Mutex::new(Vec::new());
+    let queue = Mutex::new(all.iter().filter(by_path).enumerate());
+    let meet = || {
+        loop {
+            let Some((index, case)) = queue.lock().unwrap().next() else { return };
+            let name = format!("case-{index}");
+            let (taken, said) = host.import(case, &name);
+            let confined = matches!(case.verdict, Verdict::Confine(_));
+            if taken != confined {
+                wrong.lock().unwrap().push(format!("{}: imported: {taken}; {said}", case.name));
+            }
+            if said.contains("CANARY-") || said.chars().any(|letter| letter.is_control() && letter != '\n') {
+                wrong.lock().unwrap().push(format!("{}: said {said:?}", case.name));
+            }
+            if confined {
+                expected.lock().unwrap().push(name);
+            }
         }
-        if said.contains("CANARY-") || said.chars().any(|letter| letter.is_control() && letter != '\n') {
-            wrong.push(format!("{}: said {said:?}", case.name));
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(meet);
         }
-        if confined {
-            expected.push(name);
-        }
-    }
+    });
+    let (expected, wrong) = (expected.into_inner().unwrap(), wrong.into_inner().unwrap());
     assert_eq!(host.daemon.try_wait().unwrap(), None, "the daemon ended:\n{}", host.log());
     assert!(wrong.is_empty(), "{} faults:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(names(&host), sorted(expected));

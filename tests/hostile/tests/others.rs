@@ -7,7 +7,7 @@ use std::path::Path;
 use witvirt_disk::ErrorKind;
 use witvirt_hostile::case::{Case, Content, Entry, Verdict, What};
 use witvirt_hostile::corpus::{self, data, have, run, table, unpack};
-use witvirt_hostile::judge::{faults, sha256};
+use witvirt_hostile::judge::{MEMORY, faults, sha256};
 use witvirt_hostile::plugins;
 use witvirt_hostile::run::{Bench, CANARY};
 
@@ -132,6 +132,13 @@ fn the_images_of_others() {
             case = case.probed();
         }
         let ended = bench.import(&case, &directory).unwrap();
+        if let Some(outcome) = &ended.outcome {
+            let grown = outcome.peak.saturating_sub(outcome.idle);
+            println!("{path}: {:.1} s, {:.1} busy, {} MiB", outcome.seconds, outcome.busy, grown >> 20);
+            if grown > MEMORY {
+                wrong.push(format!("{path}: it took {} MiB", grown >> 20));
+            }
+        }
         match ended.outcome.map(|outcome| outcome.result) {
             None => wrong.push(format!("{path}: it was killed or died")),
             Some(Err(_)) if content.is_empty() => refused += 1,

@@ -79,16 +79,17 @@ pub enum DiskSource {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         format: Option<String>,
     },
-    /// An image on a server. It is imported into the store before the machine starts, or while it runs (`start --lazy`), and
-    /// gets an overlay.
+    /// An image on a server or in a registry. It is imported into the store before the machine starts, or while it runs
+    /// (`start --lazy`), and gets an overlay.
     #[serde(rename_all = "kebab-case")]
     Remote {
-        /// Where it is (`https://images.example/debian-12.qcow2`). Credentials belong into the daemon's config.
+        /// Where it is (`https://images.example/debian-12.qcow2`, `docker://registry.example/debian:12`). It is asked for
+        /// without credentials: what needs some is imported first (`witvirt image import`).
         url: String,
         /// Registry name of its format ("raw", "qcow2"); absent: probed, which never yields raw.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         format: Option<String>,
-        /// SHA-256 of the file. Of a machine that is started before all of the file is here, it is compared when it is; a
+        /// SHA-256 of the file, not for artifacts of registries: their references have digests. Of a machine that is started before all of the file is here, it is compared when it is; a
         /// machine that runs from another file is paused then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sha256: Option<Digest>,

@@ -231,9 +231,18 @@ fn check_disk(disk: &Disk, path: &str, found: &mut Findings) {
             found.refuse(wrong, format!("{path}.source.image"), "not an image name or digest");
             None
         }
-        Some(DiskSource::Remote { url, .. }) => {
-            let path = format!("{path}.source.remote.url");
-            found.refuse(!is_url(url), path, "not a URL like \"https://images.example/debian-12.qcow2\"");
+        Some(DiskSource::Remote { url, sha256, .. }) => {
+            let path = format!("{path}.source.remote");
+            found.refuse(
+                !is_url(url),
+                format!("{path}.url"),
+                "not a URL like \"https://images.example/debian-12.qcow2\" or \"docker://registry.example/debian:12\"",
+            );
+            found.refuse(
+                sha256.is_some() && is_in_registry(url),
+                format!("{path}.sha256"),
+                "of a file on a server; an artifact's digest belongs into its reference: docker://NAME@sha256:...",
+            );
             None
         }
         Some(DiskSource::Blank { size }) => Some(*size),
@@ -248,9 +257,15 @@ fn check_disk(disk: &Disk, path: &str, found: &mut Findings) {
 fn is_url(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once("://") else { return false };
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // In a reference it stands before a digest.
+    let credentials = host.contains('@') && !is_in_registry(text);
     let word = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'+');
     let printable = rest.bytes().all(|byte| (0x21..0x7f).contains(&byte));
-    word && !host.is_empty() && !host.contains('@') && printable && text.len() <= 4096
+    word && !host.is_empty() && !credentials && printable && text.len() <= 4096
+}
+
+fn is_in_registry(url: &str) -> bool {
+    url.starts_with("docker://") || url.starts_with("oci://")
 }
 
 /// Something that is safe between the commas of a QEMU option.

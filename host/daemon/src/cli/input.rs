@@ -33,7 +33,7 @@ pub enum Input {
 /// When it cannot be read, or is a machine with mistakes.
 pub fn classify(file: &str, name: Option<&Name>, pipeline: Option<&str>) -> anyhow::Result<Input> {
     let path = Path::new(file);
-    if file.starts_with("https://") || file.starts_with("http://") {
+    if ["https://", "http://", "docker://", "oci://"].iter().any(|scheme| file.starts_with(scheme)) {
         return Ok(Input::Remote(file.to_owned()));
     }
     if file != "-" && !path.exists() {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use hyper::Method;
+use serde::Serialize;
 use witvirt_core::ByteSize;
 use witvirt_machine::{
     Arrival, ArrivingDisk, Condition, MachineDetail, MachineEvent, MachineStatus, Timestamp,
@@ -11,10 +12,11 @@ use witvirt_machine::{
 use super::args::{Command, CreateArgs, LogArgs, PsArgs, StopArgs, Until, WaitArgs};
 use super::filter::TerminalFilter;
 use super::output::{self, Paint, Table, clean, duration};
+use super::progress::Bar;
 use super::terminal::{Left, attach};
 use super::{Context, explain, input};
 use crate::api::machine::{CreateReply, CreateRequest, StopRequest, WaitReply};
-use crate::api::{self, Empty};
+use crate::api::{self, Empty, Progress};
 use crate::client::{Client, encode};
 use crate::config::Span;
 
@@ -25,7 +27,7 @@ pub(super) async fn machine(context: &Context, command: Command) -> anyhow::Resu
         Command::Start(args) => {
             for name in &args.names {
                 let start = format!("{}?lazy={}", path(name, "start"), args.lazy);
-                let reply: CreateReply = client.post(&start, &Empty {}).await?;
+                let reply = starting(&client, &format!("start {name}"), &start, &Empty {}).await?;
                 warn(&reply);
                 print_status(context, reply.status.as_ref())?;
             }
@@ -94,7 +96,7 @@ fn whole_seconds(span: Span) -> u64 {
 async fn create(context: &Context, client: &Client, args: CreateArgs) -> anyhow::Result<()> {
     let definition = input::definition(&args.file, args.name.as_ref(), args.pipeline.as_deref())?;
     let request = CreateRequest { definition, start: args.start, lazy: args.lazy, dry_run: args.dry_run };
-    let reply: CreateReply = client.post("/v1/machines", &request).await?;
+    let reply = starting(client, "create", "/v1/machines", &request).await?;
     warn(&reply);
     if context.json() {
         return output::json(&reply);
@@ -103,6 +105,29 @@ async fn create(context: &Context, client: &Client, args: CreateArgs) -> anyhow:
         Some(status) => print_status(context, Some(status)),
         None => output::print(&format!("{} would be created\n", reply.spec.name)),
     }
+}
+
+/// Asks for something that may start a machine; shows how far images are that have to arrive first, and what is said at once.
+pub(super) async fn starting<B: Serialize>(
+    client: &Client,
+    what: &str,
+    path: &str,
+    body: &B,
+) -> Result<CreateReply, api::Error> {
+    let (mut bar, mut told) = (None, Vec::new());
+    let reply = client.progress(path, body, |line: &Progress<CreateReply>| {
+        match line {
+            Progress::Warning { message } => told.push(message.clone()),
+            Progress::Progress { done, total, .. } if *done > 0 || total.is_some() => {}
+            _ if bar.is_some() => {}
+            // Nothing has to arrive so far.
+            _ => return,
+        }
+        bar.get_or_insert_with(|| Bar::new(what)).update(line);
+    });
+    let mut reply = reply.await?;
+    reply.warnings.retain(|warning| !told.contains(warning));
+    Ok(reply)
 }
 
 /// What converters and policies said, on standard error.

@@ -13,7 +13,7 @@ use witvirt_machine::{Condition, MachineDetail, MachineStatus};
 
 use super::args::RunArgs;
 use super::input::{self, Input};
-use super::machine::{path, wait_for, warn};
+use super::machine::{path, starting, wait_for, warn};
 use super::output::clean;
 use super::terminal::{Left, attach};
 use super::{Context, image};
@@ -117,8 +117,7 @@ async fn create(client: &Client, definition: Definition, lazy: bool) -> anyhow::
         Ok(existing) => start_existing(client, &wanted.spec, existing, lazy).await?,
         Err(error) if error.kind == ErrorKind::NotFound => {
             let request = CreateRequest { definition, start: true, lazy, dry_run: false };
-            let reply: CreateReply = client.post("/v1/machines", &request).await?;
-            warn(&reply);
+            warn(&starting(client, &format!("start {name}"), "/v1/machines", &request).await?);
         }
         Err(error) => return Err(error.into()),
     }
@@ -138,9 +137,8 @@ async fn start_existing(
         return Err(api::Error::new(ErrorKind::Conflict, message).hint(hint).into());
     }
     if existing.status.state.is_ended() {
-        let reply: CreateReply =
-            client.post(&format!("{}?lazy={lazy}", path(name.as_str(), "start")), &Empty {}).await?;
-        warn(&reply);
+        let start = format!("{}?lazy={lazy}", path(name.as_str(), "start"));
+        warn(&starting(client, &format!("start {name}"), &start, &Empty {}).await?);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, UPGRADE};
+use hyper::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -15,6 +15,11 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::UnixStream;
 
 use crate::api::{Error, ErrorKind, Progress};
+
+/// One JSON value.
+const JSON: &str = "application/json";
+/// JSON values, one in each line.
+const LINES: &str = "application/x-ndjson";
 
 /// The longest line of a stream of JSON lines.
 const LONGEST_LINE: usize = 16 << 20;
@@ -80,7 +85,7 @@ impl Client {
         path: &str,
         body: &B,
     ) -> Result<T, Error> {
-        let bytes = whole(self.request(method, path, body).await?).await?;
+        let bytes = whole(self.request(method, path, body, JSON).await?).await?;
         serde_json::from_slice(&bytes).map_err(|error| unexpected(&error))
     }
 
@@ -94,7 +99,7 @@ impl Client {
         path: &str,
         body: &B,
     ) -> Result<Lines<T>, Error> {
-        let response = self.request(method, path, body).await?;
+        let response = self.request(method, path, body, LINES).await?;
         Ok(Lines { body: response.into_body(), buffer: Vec::new(), item: PhantomData })
     }
 
@@ -143,7 +148,7 @@ impl Client {
     /// # Errors
     /// The daemon's, or that it cannot be reached.
     pub async fn bytes(&self, path: &str) -> Result<ByteStream, Error> {
-        let response = self.request(Method::GET, path, &()).await?;
+        let response = self.request(Method::GET, path, &(), "*/*").await?;
         Ok(ByteStream(response.into_body()))
     }
 
@@ -172,6 +177,7 @@ impl Client {
         method: Method,
         path: &str,
         body: &B,
+        accept: &'static str,
     ) -> Result<Response<Incoming>, Error> {
         let has_body = method == Method::POST;
         let body =
@@ -181,6 +187,7 @@ impl Client {
             .uri(path)
             .header(HOST, "witvirt")
             .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, accept)
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| unexpected(&error))?;
         let response = self.send(request).await?;

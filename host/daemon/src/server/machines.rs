@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use witvirt_core::Name;
 use witvirt_machine::{MachineDetail, MachineStatus};
 
 use super::peer::Peer;
-use super::reply::{Params, Payload, Reply, Segment, json, lines};
+use super::reply::{Failure, Params, Payload, Reply, Segment, json, lines, told};
 use crate::api::Empty;
 use crate::api::machine::{
-    CreateReply, CreateRequest, EventParams, RemoveParams, StartParams, StopRequest, WaitParams, WaitReply,
+    CreateRequest, EventParams, RemoveParams, StartParams, StopRequest, WaitParams, WaitReply,
 };
-use crate::service::Service;
+use crate::service::{Service, with_progress_of};
 
 type Shared = State<Arc<Service>>;
 
@@ -26,9 +27,11 @@ pub(super) async fn list(State(service): Shared) -> Reply<Vec<MachineStatus>> {
 pub(super) async fn create(
     State(service): Shared,
     Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
     Payload(request): Payload<CreateRequest>,
-) -> Reply<CreateReply> {
-    json(service.create(request, peer.subject()).await?)
+) -> Result<Response, Failure> {
+    let work = |watch| async move { service.create(request, peer.subject(), &watch).await };
+    told(&headers, with_progress_of("create", work)).await
 }
 
 pub(super) async fn inspect(State(service): Shared, Segment(name): Segment<Name>) -> Reply<MachineDetail> {
@@ -47,10 +50,12 @@ pub(super) async fn remove(
 pub(super) async fn start(
     State(service): Shared,
     Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
     Segment(name): Segment<Name>,
     Params(params): Params<StartParams>,
-) -> Reply<CreateReply> {
-    json(service.start(&name, params.lazy, peer.subject()).await?)
+) -> Result<Response, Failure> {
+    let work = |watch| async move { service.start(&name, params.lazy, peer.subject(), &watch).await };
+    told(&headers, with_progress_of("start", work)).await
 }
 
 pub(super) async fn stop(

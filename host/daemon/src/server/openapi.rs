@@ -111,6 +111,16 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Value {
                 "content": { "application/x-ndjson": { "schema": schema(generator) } },
             }),
         ),
+        Answer::Told(end, line) => (
+            "200",
+            json!({
+                "description": "done; with `Accept: application/x-ndjson`, lines of progress up to that",
+                "content": {
+                    "application/json": { "schema": end(generator) },
+                    "application/x-ndjson": { "schema": line(generator) },
+                },
+            }),
+        ),
         Answer::Bytes => (
             "200",
             json!({ "description": "bytes, as they come", "content": { "application/octet-stream": {} } }),

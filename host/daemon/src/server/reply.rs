@@ -5,15 +5,18 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::Receiver;
 
-use crate::api::{Error, ErrorKind};
+use crate::api::{Error, ErrorKind, Progress};
 
 /// The largest body of a request: a 4 MiB document as JSON, with room for its escapes.
 const LARGEST_BODY: usize = 12 << 20;
+/// The media type of JSON values, one in each line.
+const LINES: &str = "application/x-ndjson";
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -95,7 +98,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
 }
 
 /// Values as lines of JSON, as they come out of a channel.
-pub(super) fn lines<T: Serialize + Send + 'static>(receiver: tokio::sync::mpsc::Receiver<T>) -> Response {
+pub(super) fn lines<T: Serialize + Send + 'static>(receiver: Receiver<T>) -> Response {
     let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
         let value = receiver.recv().await?;
         let line = serde_json::to_vec(&value).map(|mut line| {
@@ -104,11 +107,30 @@ pub(super) fn lines<T: Serialize + Send + 'static>(receiver: tokio::sync::mpsc::
         });
         Some((line, receiver))
     });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(stream)).into_response()
+    ([(header::CONTENT_TYPE, LINES)], Body::from_stream(stream)).into_response()
+}
+
+/// The end of an operation as JSON; to whoever accepts lines of JSON, also how far it is until then.
+pub(super) async fn told<T: Serialize + Send + 'static>(
+    headers: &HeaderMap,
+    mut receiver: Receiver<Progress<T>>,
+) -> Result<Response, Failure> {
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    if accepts.is_some_and(|accepts| accepts.contains(LINES)) {
+        return Ok(lines(receiver));
+    }
+    loop {
+        match receiver.recv().await {
+            Some(Progress::Done { result }) => return Ok(axum::Json(result).into_response()),
+            Some(Progress::Error { error }) => return Err(Failure(error)),
+            Some(Progress::Progress { .. } | Progress::Warning { .. }) => {}
+            None => return Err(Error::new(ErrorKind::Internal, "the operation ended early").into()),
+        }
+    }
 }
 
 /// Bytes as they come out of a channel.
-pub(super) fn bytes(receiver: tokio::sync::mpsc::Receiver<Vec<u8>>) -> Response {
+pub(super) fn bytes(receiver: Receiver<Vec<u8>>) -> Response {
     let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
         Some((Ok::<_, std::convert::Infallible>(receiver.recv().await?), receiver))
     });

@@ -13,7 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::peer::Peer;
 use super::reply::Failure;
-use crate::api::{Error, ErrorKind};
+use crate::api::{Error, ErrorKind, Progress};
 use crate::config::Role;
 use crate::service::Service;
 
@@ -29,6 +29,8 @@ pub(super) enum Answer {
     Json(SchemaOf),
     /// JSON values, one in each line, as they come.
     Lines(SchemaOf),
+    /// JSON; or lines of progress that end with it, to whoever accepts them.
+    Told(SchemaOf, SchemaOf),
     /// Bytes as they come.
     Bytes,
     /// The connection becomes a stream of bytes in both directions.
@@ -144,6 +146,12 @@ impl Route {
     /// Lines of JSON; takes as long as it takes.
     pub fn lines<T: JsonSchema>(mut self) -> Self {
         self.answer = Answer::Lines(schema_of::<T>);
+        self.unbounded()
+    }
+
+    /// JSON at the end, or lines of progress up to it; takes as long as it takes.
+    pub fn told<T: JsonSchema>(mut self) -> Self {
+        self.answer = Answer::Told(schema_of::<T>, schema_of::<Progress<T>>);
         self.unbounded()
     }
 

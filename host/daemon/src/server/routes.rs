@@ -75,8 +75,7 @@ fn machines() -> Vec<Route> {
             machines::create,
         )
         .body::<CreateRequest>()
-        .json::<CreateReply>()
-        .unbounded(),
+        .told::<CreateReply>(),
         Route::get("/v1/machines/{name}", "inspectMachine", "All of a machine.", machines::inspect)
             .json::<MachineDetail>(),
         Route::delete(
@@ -90,8 +89,7 @@ fn machines() -> Vec<Route> {
         .unbounded(),
         Route::post("/v1/machines/{name}/start", "startMachine", "Start it.", machines::start)
             .query::<StartParams>()
-            .json::<CreateReply>()
-            .unbounded(),
+            .told::<CreateReply>(),
         Route::post(
             "/v1/machines/{name}/stop",
             "stopMachine",

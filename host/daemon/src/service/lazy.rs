@@ -15,14 +15,19 @@ use witvirt_core::spec::{Disk, DiskSource};
 use witvirt_core::{Digest, Name};
 use witvirt_disk::nbd::{Export, NbdServer};
 use witvirt_disk::{
-    Access, AllowedDirs, Connect, DiskHandle, Error, ErrorKind, ImportRequest, ImportSource, Lazily,
-    LazyAccess, LazyImage, LazyPhase, LazyRequest, LazyStatus, Pace, Progress, Result, Store, StoredDisk,
+    Access, ArtifactDisk, Connect, DiskHandle, Error, ErrorKind, ImageState, ImageSummary, Lazily,
+    LazyAccess, LazyImage, LazyPhase, LazyRequest, LazyStatus, Origin, Pace, Progress, Result, Store,
+    StoredDisk,
 };
-use witvirt_fetch::Fetch;
+use witvirt_fetch::{Fetch, Reference};
 use witvirt_hypervisor::{Block, BlockServer};
 use witvirt_machine::{Arrival, ArrivingDisk, ResourceError};
 
+use super::Service;
+use super::import::{Places, as_disk_error, places};
 use super::plugins::Plugins;
+use super::watch::Watch;
+use crate::api::{self, image::ImportRequest};
 
 /// The arriving images of a daemon, and the disks over them that are served.
 pub struct LazyDisks {
@@ -70,67 +75,35 @@ impl LazyDisks {
         Arc::new(Self { store, plugins, fetch, changes, open })
     }
 
-    /// Makes the disks of a machine that are remote and not there yet, over images that arrive while it runs. Returns what
-    /// there is to say: which images could not be started from before all of them was here, and were imported.
-    ///
-    /// # Errors
-    /// When a server cannot be reached, or something is wrong with an image.
-    pub fn prepare(&self, access: Access<'_>, overlays: &Dir, disks: &[Disk]) -> Result<Vec<String>> {
-        let mut told = Vec::new();
-        for disk in disks {
-            let Some(wanted) = Wanted::of(disk) else { continue };
-            if self.store.has_disk(overlays, &disk.name)? {
-                continue;
-            }
-            let prepared = self.prepare_disk(access, overlays, &disk.name, &wanted);
-            told.extend(prepared.map_err(|error| error.during(format!("disk {}", disk.name)))?);
-        }
-        Ok(told)
-    }
-
-    fn prepare_disk(
+    /// Makes a remote disk over an image that arrives while its machine runs; `Lazily::Whole` where that cannot be.
+    fn prepare(
         &self,
         access: Access<'_>,
         overlays: &Dir,
         disk: &Name,
         wanted: &Wanted<'_>,
-    ) -> Result<Option<String>> {
-        let changing = lock(&self.changes);
-        match self.begin(wanted)? {
+    ) -> Result<Lazily> {
+        let _changing = lock(&self.changes);
+        let begun = self.begin(wanted)?;
+        match &begun {
             Lazily::Served(image) => {
-                self.store.create_lazy_disk(access, overlays, disk, &image)?;
-                let promise = format!(
-                    "disk {disk}: the digest of {} is compared once all of it is here; a machine over another one is paused \
-                     then",
-                    image.status().from
-                );
-                Ok(image.is_promised().then_some(promise))
+                self.store.create_lazy_disk(access, overlays, disk, image)?;
             }
-            Lazily::Arrived(digest) => {
-                self.over_image(access, overlays, disk, &digest)?;
-                Ok(None)
-            }
-            Lazily::Whole { blob, reason } => {
-                drop(changing);
-                let label = blob.label().to_owned();
-                let digest = self.import(access, ImportSource::Blob(blob), wanted)?;
-                self.over_image(access, overlays, disk, &digest)?;
-                Ok(Some(format!(
-                    "disk {disk}: {label} cannot be started from before all of it is here: {reason}; it was imported first"
-                )))
-            }
+            Lazily::Arrived(digest) => self.over_image(access, overlays, disk, digest)?,
+            Lazily::Whole(_) => {}
         }
+        Ok(begun)
     }
 
-    /// Makes a remote disk of a machine that is started without haste: imports the image, where the disk is not there.
-    pub fn import_first(&self, access: Access<'_>, overlays: &Dir, disk: &Disk) -> Result<()> {
+    /// # Errors
+    /// `NotFound` for a remote disk that was never made.
+    pub fn check_made(&self, overlays: &Dir, disk: &Disk) -> Result<()> {
         let Some(wanted) = Wanted::of(disk) else { return Ok(()) };
         if self.store.has_disk(overlays, &disk.name)? {
             return Ok(());
         }
-        let blob = self.connect(wanted.url)()?;
-        let digest = self.import(access, ImportSource::Blob(blob), &wanted)?;
-        self.over_image(access, overlays, &disk.name, &digest)
+        let message = format!("{} was not imported yet: start the machine again", wanted.url);
+        Err(Error::new(ErrorKind::NotFound, message))
     }
 
     /// The block behind a disk that waits for an image; `None` for every other disk, also one whose image has arrived.
@@ -146,7 +119,7 @@ impl LazyDisks {
                 self.store.settle_lazy_disk(overlays, disk, &digest)?;
                 return Ok(None);
             }
-            Lazily::Whole { reason, .. } => return Err(Error::new(ErrorKind::Unsupported, reason)),
+            Lazily::Whole(reason) => return Err(Error::new(ErrorKind::Unsupported, reason)),
         };
         match image.status().phase {
             LazyPhase::Failed(reason) => {
@@ -185,7 +158,7 @@ impl LazyDisks {
                 Lazily::Arrived(digest) => {
                     (Arc::new(StoredDisk::open(&self.store, &digest, &Progress::new())?), None)
                 }
-                Lazily::Whole { reason, .. } => return Err(Error::new(ErrorKind::Unsupported, reason).into()),
+                Lazily::Whole(reason) => return Err(Error::new(ErrorKind::Unsupported, reason).into()),
             };
             let listener = witvirt_hypervisor::served_socket(run_dir, index)?;
             self.server(machine, &disk.name, export, image).serve(listener)?;
@@ -251,9 +224,13 @@ impl LazyDisks {
         Server { lazy: Arc::clone(self), machine: machine.clone(), disk: disk.clone(), image, export }
     }
 
+    /// `url` names always the same bytes, where that can be said.
     fn connect(&self, url: &str) -> Connect {
-        let (fetch, url) = (self.fetch.clone(), url.to_owned());
-        Arc::new(move || fetch.http_as_operator(&url))
+        let (fetch, plugins, url) = (self.fetch.clone(), Arc::clone(&self.plugins), url.to_owned());
+        Arc::new(move || match registry_reference(&url)? {
+            None => Ok(vec![ArtifactDisk::object(fetch.http_as_operator(&url)?)]),
+            Some(reference) => Ok(places(&fetch, &plugins, &reference).map_err(as_disk_error)?.disks),
+        })
     }
 
     fn access(&self, url: &str) -> LazyAccess {
@@ -263,19 +240,46 @@ impl LazyDisks {
 
     /// Begins to fetch, or finds what is being fetched.
     fn begin(&self, wanted: &Wanted<'_>) -> Result<Lazily> {
-        let request = LazyRequest {
+        let mut request = LazyRequest {
             url: wanted.url.to_owned(),
             format: wanted.format.map(str::to_owned),
             sha256: wanted.sha256,
             name: name_of(wanted.url),
         };
-        let (known, connect) = (lock(&self.open).images.clone(), self.connect(wanted.url));
-        let blob = connect()?;
-        if let Some(image) = Store::lazy_id(&request, &*blob).and_then(|id| known.get(&id).cloned()) {
+        let places = match registry_reference(wanted.url)? {
+            None => self.connect(wanted.url)()?,
+            Some(reference) => {
+                // A tag may stand for something else tomorrow.
+                let digest = self.fetch.registry(self.fetch.operator_access()?).resolve(&reference)?;
+                let reference = reference.with_digest(digest);
+                request.url = format!("docker://{reference}");
+                if let Some(image) = self.stored(&request)? {
+                    return Ok(Lazily::Arrived(image));
+                }
+                let Places { disks, format } =
+                    places(&self.fetch, &self.plugins, &reference).map_err(as_disk_error)?;
+                request.format = request.format.or(format);
+                disks
+            }
+        };
+        let known = lock(&self.open).images.clone();
+        let mut ids = places.iter().filter_map(|place| Store::lazy_id(&request, place));
+        if let Some(image) = ids.find_map(|id| known.get(&id).cloned()) {
             return Ok(Lazily::Served(image));
         }
-        let begun = self.store.begin_lazy(self.access(wanted.url), &request)?;
+        let begun = self.store.begin_lazy(&self.access(&request.url), &request, places)?;
         Ok(self.keep(begun))
+    }
+
+    /// An image that the artifact was made into before.
+    fn stored(&self, request: &LazyRequest) -> Result<Option<Digest>> {
+        let is = |image: &ImageSummary| {
+            let format = |found: &String| request.format.as_ref().is_none_or(|format| format == found);
+            let mut origins = image.record.iter().flat_map(|record| record.origins());
+            image.state == ImageState::Ready
+                && origins.any(|Origin { source, .. }| source.path == request.url && format(&source.format))
+        };
+        Ok(self.store.list()?.into_iter().find(is).map(|image| image.digest))
     }
 
     fn resume_image(&self, id: &str) -> Result<Lazily> {
@@ -284,7 +288,7 @@ impl LazyDisks {
             return Ok(Lazily::Served(image));
         }
         let url = self.store.lazy_url(id)?;
-        let resumed = self.store.resume_lazy(self.access(&url), id)?;
+        let resumed = self.store.resume_lazy(&self.access(&url), id)?;
         Ok(self.keep(resumed))
     }
 
@@ -295,22 +299,82 @@ impl LazyDisks {
         lazily
     }
 
-    fn import(&self, access: Access<'_>, source: ImportSource, wanted: &Wanted<'_>) -> Result<Digest> {
-        let mut request = ImportRequest::of(source);
-        request.reading.format = wanted.format.map(str::to_owned);
-        request.name = name_of(wanted.url);
-        request.replace = true;
-        request.checksums = wanted.sha256.into_iter().map(Into::into).collect();
-        let nowhere = AllowedDirs::default();
-        let access = Access { references: &nowhere, ..access };
-        Ok(self.store.import(access, &request, &Progress::new())?.record.digest)
-    }
-
     fn over_image(&self, access: Access<'_>, overlays: &Dir, disk: &Name, digest: &Digest) -> Result<()> {
         let source = DiskSource::Image(digest.hex());
         let made: DiskHandle = self.store.attach(access, overlays, disk, &source, false, &Progress::new())?;
         drop(made);
         Ok(())
+    }
+}
+
+impl Service {
+    /// Makes the disks of a machine that are remote and not there yet: `lazily` over images that arrive while it runs, as far
+    /// as that is possible, else over images that are imported now. Returns what there is to say. Blocks.
+    ///
+    /// # Errors
+    /// When a server cannot be reached, or something is wrong with an image.
+    pub(super) fn make_remote_disks(
+        self: &Arc<Self>,
+        machine: &Name,
+        overlays: &Dir,
+        disks: &[Disk],
+        lazily: bool,
+        watch: &Arc<Watch>,
+    ) -> std::result::Result<Vec<String>, api::Error> {
+        let mut told = Vec::new();
+        for disk in disks {
+            let Some(wanted) = Wanted::of(disk) else { continue };
+            let resources = self.resources();
+            if resources.store.has_disk(overlays, &disk.name)? {
+                continue;
+            }
+            let during = |error: Error| error.during(format!("disk {}", disk.name));
+            if lazily {
+                let lazy = &resources.lazy;
+                let begun = lazy.prepare(resources.access(), overlays, &disk.name, &wanted);
+                let (said, made) = say(&disk.name, wanted.url, &begun.map_err(during)?);
+                if let Some(said) = &said {
+                    watch.warn(said.clone());
+                }
+                told.extend(said);
+                if made {
+                    continue;
+                }
+            }
+            let request = ImportRequest {
+                source: wanted.url.to_owned(),
+                name: Some(name_of(wanted.url).unwrap_or_else(|| machine.clone())),
+                format: wanted.format.map(str::to_owned),
+                checksums: wanted.sha256.iter().map(ToString::to_string).collect(),
+                replace: true,
+                ..ImportRequest::default()
+            };
+            let imported = self.import_now(&request, false, watch)?;
+            let made =
+                resources.lazy.over_image(resources.access(), overlays, &disk.name, &imported.image.digest);
+            made.map_err(during)?;
+        }
+        Ok(told)
+    }
+}
+
+/// What there is to say of a disk's beginning, and whether the disk is there now.
+fn say(disk: &Name, url: &str, begun: &Lazily) -> (Option<String>, bool) {
+    match begun {
+        Lazily::Served(image) if image.is_promised() => {
+            let promise = format!(
+                "disk {disk}: the digest of {} is compared once all of it is here; a machine over another one is paused then",
+                image.status().from
+            );
+            (Some(promise), true)
+        }
+        Lazily::Served(_) | Lazily::Arrived(_) => (None, true),
+        Lazily::Whole(reason) => {
+            let said = format!(
+                "disk {disk}: {url} cannot be started from before all of it is here: {reason}; it is imported first"
+            );
+            (Some(said), false)
+        }
     }
 }
 
@@ -334,10 +398,22 @@ impl<'a> Wanted<'a> {
 
 /// What to call an image, by the last part of its URL.
 pub fn name_of(url: &str) -> Option<Name> {
+    if is_in_registry(url) {
+        return super::import::name_of_source(url).ok();
+    }
     let path = url.split(['?', '#']).next()?;
     let (_, rest) = path.split_once("://")?;
     let (_, file) = rest.rsplit_once('/')?;
     super::name_of(Path::new(file)).ok()
+}
+
+fn is_in_registry(url: &str) -> bool {
+    url.starts_with("docker://") || url.starts_with("oci://")
+}
+
+/// The reference of a URL that names something in a registry.
+fn registry_reference(url: &str) -> Result<Option<Reference>> {
+    is_in_registry(url).then(|| url.parse()).transpose()
 }
 
 fn arriving(disk: Name, status: LazyStatus) -> Option<ArrivingDisk> {
@@ -373,6 +449,8 @@ mod tests {
         for (url, name) in [
             ("https://images.example/a/Debian 12.qcow2?token=x", Some("debian-12")),
             ("https://images.example/web.img#top", Some("web")),
+            ("docker://registry.example:5000/team/web.disk:1", Some("web.disk")),
+            ("oci://registry.example/", None),
             ("https://images.example/", None),
             ("https://images.example", None),
             ("web.qcow2", None),

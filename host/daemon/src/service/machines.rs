@@ -10,13 +10,14 @@ use cap_std::fs::Dir;
 use tokio::sync::{MutexGuard, broadcast, mpsc};
 use witvirt_core::domain::Diagnostic;
 use witvirt_core::policy::Review;
-use witvirt_core::spec::MachineSpec;
+use witvirt_core::spec::{DiskSource, MachineSpec};
 use witvirt_core::{ByteSize, Name};
 use witvirt_hypervisor::{Acceleration, Hypervisor, Null, Qemu, QemuOptions, User};
 use witvirt_machine::{MachineEvent, MachineStatus, Machines, MachinesOptions, State, Timestamp};
 
 use super::admission::{Admitted, admit};
 use super::resources::StoreResources;
+use super::watch::Watch;
 use super::{Service, blocking, pipeline};
 use crate::accounts;
 use crate::api::machine::{CreateReply, CreateRequest, Definition};
@@ -34,10 +35,11 @@ impl Service {
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] by a converter, a policy or the host's rules; [`ErrorKind::Conflict`] where the name is taken.
-    pub async fn create(
+    pub(crate) async fn create(
         self: &Arc<Self>,
         request: CreateRequest,
         subject: String,
+        watch: &Arc<Watch>,
     ) -> Result<CreateReply, Error> {
         let (spec, diagnostics) = self.resolve(request.definition).await?;
         let turn = self.admission.lock().await;
@@ -58,10 +60,10 @@ impl Service {
         }
         let name = reply.spec.name.clone();
         reply.status = Some(self.machines.create(reply.spec.clone(), &subject).await?);
-        if request.start && request.lazy {
+        if request.start && has_remote_disks(&reply.spec) {
             // Servers are asked first, and nobody else has to wait for that.
             drop(turn);
-            let started = self.start(&name, true, subject).await?;
+            let started = self.start(&name, request.lazy, subject, watch).await?;
             reply.status = started.status;
             let new = started.warnings.into_iter().filter(|warning| !reply.warnings.contains(warning));
             let new: Vec<_> = new.collect();
@@ -73,15 +75,16 @@ impl Service {
     }
 
     /// Admits a machine once more, since the host may be fuller than when it was created, and starts it; `lazy`: before
-    /// its remote images are here, as far as that is possible.
+    /// its remote images are here, as far as that is possible. `watch` is told of what has to arrive first.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] by a policy, or what keeps it from starting.
-    pub async fn start(
+    pub(crate) async fn start(
         self: &Arc<Self>,
         name: &Name,
         lazy: bool,
         subject: String,
+        watch: &Arc<Watch>,
     ) -> Result<CreateReply, Error> {
         let detail = self.machines.inspect(name)?;
         let Some(spec) = detail.spec else {
@@ -89,8 +92,10 @@ impl Service {
             return Err(Error::new(ErrorKind::Conflict, format!("machine {name} is broken: {reason}"))
                 .hint(format!("remove it: witvirt rm --force {name}")));
         };
-        let told =
-            if lazy && detail.status.state.is_ended() { self.prepare(&spec).await? } else { Vec::new() };
+        let told = match detail.status.state.is_ended() && has_remote_disks(&spec) {
+            true => self.prepare(&spec, lazy, watch).await?,
+            false => Vec::new(),
+        };
         let turn = self.admission.lock().await;
         let mut admitted = self.admit("start", spec.clone(), &subject, false).await?;
         admitted.warnings.extend(told);
@@ -109,13 +114,18 @@ impl Service {
         self.directory_of_disks(machine)?.ok_or_else(gone)
     }
 
-    /// Makes the disks of a machine over images that are still to arrive; returns what there is to say.
-    async fn prepare(self: &Arc<Self>, spec: &MachineSpec) -> Result<Vec<String>, Error> {
+    /// Makes the remote disks of a machine that are not there yet; returns what there is to say.
+    async fn prepare(
+        self: &Arc<Self>,
+        spec: &MachineSpec,
+        lazy: bool,
+        watch: &Arc<Watch>,
+    ) -> Result<Vec<String>, Error> {
         let (service, name, disks) = (Arc::clone(self), spec.name.clone(), spec.disks.clone());
+        let watch = Arc::clone(watch);
         let prepared = blocking(move || {
             let overlays = service.overlays(&name)?;
-            let resources = service.resources();
-            Ok::<_, Error>(resources.lazy.prepare(resources.access(), &overlays, &disks)?)
+            service.make_remote_disks(&name, &overlays, &disks, lazy, &watch)
         });
         prepared.await?
     }
@@ -182,7 +192,7 @@ impl Service {
         if !self.machines.inspect(name)?.status.state.is_ended() {
             self.machines.stop(name, timeout).await?;
         }
-        let reply = self.start(name, false, subject).await?;
+        let reply = self.start(name, false, subject, &Arc::default()).await?;
         reply.status.ok_or_else(|| Error::new(ErrorKind::Internal, format!("machine {name} has no status")))
     }
 
@@ -265,6 +275,10 @@ impl Service {
     pub async fn close(self) {
         self.machines.close().await;
     }
+}
+
+fn has_remote_disks(spec: &MachineSpec) -> bool {
+    spec.disks.iter().any(|disk| matches!(disk.source, Some(DiskSource::Remote { .. })))
 }
 
 /// How often images that have arrived are looked at.

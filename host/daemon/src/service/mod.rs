@@ -25,6 +25,7 @@ use witvirt_machine::Machines;
 pub use import::name_of;
 pub use lazy::name_of as name_of_url;
 pub use plugins::Plugins;
+pub(crate) use watch::with_progress_of;
 
 use crate::api::document::{Conversion, ConvertRequest};
 use crate::api::host::{Check, Health, HostInfo};

@@ -80,7 +80,7 @@ impl Resources for StoreResources {
         if let Some(block) = self.lazy.block(machine, overlays, &disk.name)? {
             return Ok(Some(block));
         }
-        self.lazy.import_first(self.access(), overlays, disk)?;
+        self.lazy.check_made(overlays, disk)?;
         let progress = Progress::new();
         let attach =
             || self.store.attach(self.access(), overlays, &disk.name, source, disk.read_only, &progress);

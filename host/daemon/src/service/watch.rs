@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::api::{Error, ErrorKind, Part, Progress};
 
@@ -24,6 +25,8 @@ pub(crate) struct Watch {
     own: witvirt_disk::Progress,
     other: Mutex<Option<Arc<Watch>>>,
     cancelled: AtomicBool,
+    /// What is to be told at once.
+    warnings: Mutex<Vec<String>>,
 }
 
 impl Watch {
@@ -35,6 +38,11 @@ impl Watch {
     /// Shows how far `other` is instead, or itself again.
     pub(crate) fn follow(&self, other: Option<Arc<Watch>>) {
         *self.other.lock().unwrap_or_else(PoisonError::into_inner) = other;
+    }
+
+    /// Tells something that is worth knowing while the operation goes on.
+    pub(crate) fn warn(&self, message: String) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(message);
     }
 
     fn cancel_all(&self) {
@@ -61,12 +69,31 @@ pub(crate) fn with_progress<T: Send + 'static>(
     phase: &'static str,
     work: impl FnOnce(&Arc<Watch>) -> Result<T, Error> + Send + 'static,
 ) -> mpsc::Receiver<Progress<T>> {
+    tell(phase, |watch| tokio::task::spawn_blocking(move || work(&watch)))
+}
+
+/// The same for work that waits more than it computes. It is not dropped when nobody listens any more: what `watch` knows of
+/// is cancelled, and the rest goes on to its end.
+pub(crate) fn with_progress_of<T, F>(
+    phase: &'static str,
+    work: impl FnOnce(Arc<Watch>) -> F,
+) -> mpsc::Receiver<Progress<T>>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    tell(phase, |watch| tokio::spawn(work(watch)))
+}
+
+fn tell<T: Send + 'static>(
+    phase: &'static str,
+    begin: impl FnOnce(Arc<Watch>) -> JoinHandle<Result<T, Error>>,
+) -> mpsc::Receiver<Progress<T>> {
     let (sender, receiver) = mpsc::channel(16);
     let watch = Arc::new(Watch::default());
-    let shared = Arc::clone(&watch);
+    let mut working = begin(Arc::clone(&watch));
     tokio::spawn(async move {
         let watch = Ended(watch);
-        let mut working = tokio::task::spawn_blocking(move || work(&shared));
         let mut meters = Meters::default();
         let end = loop {
             tokio::select! {
@@ -76,10 +103,12 @@ pub(crate) fn with_progress<T: Send + 'static>(
                     let _ = sender.try_send(meters.line(phase, &watch.shown()));
                 }
             }
+            tell_warnings(&watch, &sender).await;
             if sender.is_closed() {
                 break working.await;
             }
         };
+        tell_warnings(&watch, &sender).await;
         let line = match end {
             Ok(Ok(result)) => Progress::Done { result },
             Ok(Err(error)) => Progress::Error { error },
@@ -106,6 +135,13 @@ impl Deref for Ended {
 impl Drop for Ended {
     fn drop(&mut self) {
         self.0.cancel_all();
+    }
+}
+
+async fn tell_warnings<T>(watch: &Watch, sender: &mpsc::Sender<Progress<T>>) {
+    let warnings = std::mem::take(&mut *watch.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+    for message in warnings {
+        let _ = sender.send(Progress::Warning { message }).await;
     }
 }
 

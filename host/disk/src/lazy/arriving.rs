@@ -1,17 +1,20 @@
-//! A file that arrives piece by piece from a server, in whatever order it is read.
+//! A file that arrives part by part, in whatever order it is read.
+//!
+//! What is stored as it is, is fetched by whoever wants it, a few megabytes at a time. Pieces that decode independently take
+//! long: threads of the image fetch them ([`Arriving::serve`], [`Arriving::advance`]), and readers wait.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::journal::{Journal, checksum};
-use super::remote::{Remote, Waiting, lock, pause};
+use super::claim::Claim;
+use super::journal::Journal;
+use super::remote::{Remote, Waiting, lock};
+use super::units::Units;
 use crate::error::{Doing, Error, ErrorKind, Result};
-
-/// What is fetched and remembered as one, in bytes.
-pub(crate) const CHUNK: u64 = 1 << 20;
 
 /// Most chunks of one request.
 const MOST: u64 = 4;
@@ -22,7 +25,7 @@ pub(super) const LOOK: Duration = Duration::from_millis(200);
 /// Whether nobody wants an answer any more.
 pub(crate) type Gone<'a> = &'a dyn Fn() -> bool;
 
-/// Who reads.
+/// Who fetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
     /// A guest, which waits.
@@ -32,7 +35,7 @@ pub(super) enum For {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chunk {
+pub(super) enum Chunk {
     Absent,
     /// An earlier process has noted it; its checksum was not compared yet.
     Noted(u32),
@@ -42,16 +45,16 @@ enum Chunk {
 }
 
 #[derive(Debug)]
-struct Chunks {
-    states: Vec<Chunk>,
+pub(super) struct Chunks {
+    pub(super) states: Vec<Chunk>,
     /// How many are not present.
-    left: u64,
+    pub(super) left: u64,
     /// Present, but not in the journal yet.
-    unnoted: Vec<(u64, u32)>,
+    pub(super) unnoted: Vec<(u64, u32)>,
     /// Where the next chunk would continue what was missed last.
     sequel: u64,
-    /// Guests' reads that wait.
-    guests: usize,
+    /// What guests' reads wait for, and how many of them.
+    guests: BTreeMap<u64, usize>,
     /// When a guest last missed something.
     missed: Option<Instant>,
 }
@@ -59,27 +62,29 @@ struct Chunks {
 /// A sparse file, the journal of what it holds, and the server that has the rest.
 #[derive(Debug)]
 pub(crate) struct Arriving {
-    remote: Remote,
+    pub(super) remote: Remote,
     file: File,
     journal: Journal,
-    size: u64,
+    units: Units,
     chunks: Mutex<Chunks>,
     changed: Condvar,
     closing: AtomicBool,
-    fetched: AtomicU64,
+    pub(super) fetched: AtomicU64,
     opened: Instant,
+    /// Why it can never be whole.
+    spoilt: OnceLock<String>,
 }
 
 impl Arriving {
-    /// `noted` has an entry for each chunk, as [`Journal::open`] yields them; empty for a new file.
+    /// `noted` has an entry for each unit, as [`Journal::open`] yields them; empty for a new file.
     pub(crate) fn new(
         remote: Remote,
         file: File,
         journal: Journal,
-        size: u64,
+        units: Units,
         noted: &[Option<u32>],
     ) -> Self {
-        let count = size.div_ceil(CHUNK);
+        let count = units.count();
         let state = |index: u64| match noted.get(index as usize) {
             Some(Some(checksum)) => Chunk::Noted(*checksum),
             _ => Chunk::Absent,
@@ -89,19 +94,20 @@ impl Arriving {
             left: count,
             unnoted: Vec::new(),
             sequel: u64::MAX,
-            guests: 0,
+            guests: BTreeMap::new(),
             missed: None,
         };
         Self {
             remote,
             file,
             journal,
-            size,
+            units,
             chunks: Mutex::new(chunks),
             changed: Condvar::new(),
             closing: AtomicBool::new(false),
             fetched: AtomicU64::new(0),
             opened: Instant::now(),
+            spoilt: OnceLock::new(),
         }
     }
 
@@ -111,14 +117,23 @@ impl Arriving {
 
     /// Length in bytes.
     pub(super) fn size(&self) -> u64 {
-        self.size
+        self.units.size()
+    }
+
+    pub(super) fn units(&self) -> &Units {
+        &self.units
+    }
+
+    /// Where it is kept.
+    pub(super) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Bytes that are here, noted ones included.
     pub(super) fn present(&self) -> u64 {
         let chunks = self.lock();
-        let here = |state: &&Chunk| matches!(state, Chunk::Present | Chunk::Noted(_));
-        (chunks.states.iter().filter(here).count() as u64 * CHUNK).min(self.size)
+        let here = |(_, state): &(u64, &Chunk)| matches!(state, Chunk::Present | Chunk::Noted(_));
+        (0..).zip(&chunks.states).filter(here).map(|(index, _)| self.units.range(index).1).sum()
     }
 
     /// Bytes that this process has fetched.
@@ -137,11 +152,23 @@ impl Arriving {
     }
 
     /// Ends every wait, for good.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
         // Under the lock, so that nobody misses it between a look and a wait.
         drop(self.lock());
         self.changed.notify_all();
+    }
+
+    /// Notes that what is here will never be whole; reads of what is missing fail from now on.
+    pub(super) fn spoil(&self, reason: String) {
+        let _first = self.spoilt.set(reason);
+        drop(self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Why it will never be whole.
+    pub(super) fn spoilt(&self) -> Option<&str> {
+        self.spoilt.get().map(String::as_str)
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -151,17 +178,17 @@ impl Arriving {
     /// Fills `buffer` from `offset`, once all of it is here.
     ///
     /// # Errors
-    /// `Cancelled` when nobody wants it any more; whatever reading the file reports. A server that does not answer is no
-    /// error.
+    /// `Cancelled` when nobody wants it any more; `Corrupt` when it can never be had; whatever reading the file reports. A
+    /// server that does not answer is no error.
     pub(super) fn read(&self, buffer: &mut [u8], offset: u64, gone: Gone<'_>) -> Result<()> {
-        self.want(offset, buffer.len() as u64, For::Guest, gone)?;
+        self.want(offset, buffer.len() as u64, gone)?;
         self.copy(buffer, offset)
     }
 
     /// Fills `buffer` with what is here already; false where something is missing.
     pub(super) fn try_read(&self, buffer: &mut [u8], offset: u64) -> Result<bool> {
-        let Some((first, last)) = self.range(offset, buffer.len() as u64)? else { return Ok(true) };
-        for index in first..=last {
+        let (first, last) = self.range(offset, buffer.len() as u64)?;
+        for index in first..last {
             if !self.is_present(index) {
                 return Ok(false);
             }
@@ -170,36 +197,41 @@ impl Arriving {
     }
 
     /// Waits until a range is here, and fetches what nobody else does.
-    pub(super) fn want(&self, offset: u64, length: u64, who: For, gone: Gone<'_>) -> Result<()> {
-        let Some((first, last)) = self.range(offset, length)? else { return Ok(()) };
+    pub(super) fn want(&self, offset: u64, length: u64, gone: Gone<'_>) -> Result<()> {
+        self.want_for(offset, length, For::Guest, gone)
+    }
+
+    fn want_for(&self, offset: u64, length: u64, who: For, gone: Gone<'_>) -> Result<()> {
+        let (mut from, last) = self.range(offset, length)?;
         let mut chunks = self.lock();
-        // What was found present stays so.
-        let mut from = first;
         loop {
-            while from <= last && chunks.states[from as usize] == Chunk::Present {
+            // What was found present stays so.
+            while from < last && chunks.states[from as usize] == Chunk::Present {
                 from += 1;
             }
-            if from > last {
+            if from >= last {
                 return Ok(());
             }
-            self.check(gone)?;
-            let waits = (who == For::Guest).then(|| Guest::new(self, &mut chunks));
+            self.check_wanted(gone)?;
+            let waits = (who == For::Guest).then(|| Guest::new(self, &mut chunks, from));
             match chunks.states[from as usize] {
-                Chunk::Claimed => {
-                    chunks =
-                        self.changed.wait_timeout(chunks, LOOK).unwrap_or_else(PoisonError::into_inner).0;
-                    drop(chunks);
-                }
                 Chunk::Noted(checksum) => {
                     let claim = self.claim(&mut chunks, from, 1);
                     drop(chunks);
                     claim.compare(checksum)?;
                 }
-                _ => {
+                Chunk::Absent if !self.units.are_pieces() => {
                     let count = self.stretch(&mut chunks, from, last, who);
                     let claim = self.claim(&mut chunks, from, count);
                     drop(chunks);
                     claim.fetch(gone)?;
+                }
+                _ => {
+                    let spoilt = self.check(gone);
+                    // Others are at it, or will be as soon as they see that somebody waits.
+                    self.changed.notify_all();
+                    drop(if spoilt.is_ok() { self.wait(chunks, LOOK) } else { chunks });
+                    spoilt?;
                 }
             }
             drop(waits);
@@ -207,26 +239,69 @@ impl Arriving {
         }
     }
 
-    /// Fetches or compares the first chunk that is not here at or behind `cursor`; returns where to go on. `None`: whatever
+    /// Fetches or compares the first unit that is not here at or behind `cursor`; returns where to go on. `None`: whatever
     /// is missing is being fetched by others.
-    pub(super) fn advance(&self, cursor: u64, gone: Gone<'_>) -> Result<Option<u64>> {
-        let count = self.size.div_ceil(CHUNK);
-        let next = {
-            let chunks = self.lock();
-            let wanted =
-                |index: &u64| matches!(chunks.states[*index as usize], Chunk::Absent | Chunk::Noted(_));
-            (cursor.min(count)..count).chain(0..cursor.min(count)).find(wanted)
-        };
+    pub(super) fn advance(self: &Arc<Self>, cursor: u64, gone: Gone<'_>) -> Result<Option<u64>> {
+        let count = self.units.count();
+        let mut chunks = self.lock();
+        let wanted = |index: &u64| matches!(chunks.states[*index as usize], Chunk::Absent | Chunk::Noted(_));
+        let next = (cursor.min(count)..count).chain(0..cursor.min(count)).find(wanted);
         let Some(next) = next else { return Ok(None) };
-        self.want(next * CHUNK, 1, For::Later, gone)?;
+        if self.units.are_pieces() && chunks.states[next as usize] == Chunk::Absent {
+            let claim = self.claim(&mut chunks, next, 1);
+            drop(chunks);
+            claim.fetch_piece(self, For::Later)?;
+        } else {
+            drop(chunks);
+            self.want_for(self.units.range(next).0, 1, For::Later, gone)?;
+        }
         Ok(Some(next + 1))
+    }
+
+    fn serve_guests(self: &Arc<Self>) {
+        loop {
+            let mut chunks = self.lock();
+            if chunks.left == 0 || self.is_closing() || self.spoilt().is_some() {
+                return;
+            }
+            let absent = |index: &&u64| chunks.states[**index as usize] == Chunk::Absent;
+            let Some(next) = chunks.guests.keys().find(absent).copied() else {
+                drop(self.wait(chunks, LOOK));
+                continue;
+            };
+            let claim = self.claim(&mut chunks, next, 1);
+            drop(chunks);
+            if let Err(error) = claim.fetch_piece(self, For::Guest) {
+                tracing::debug!(of = self.label(), %error, "a piece was not fetched");
+            }
+        }
+    }
+
+    /// Has pieces fetched for whoever waits for them, until all is here or the file is closed. Of an object nothing has to be.
+    pub(crate) fn serve(self: &Arc<Self>) -> Result<()> {
+        if !self.units.are_pieces() {
+            return Ok(());
+        }
+        let arriving = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("lazy-fetch".into());
+        let serving = thread.spawn(move || arriving.serve_guests());
+        serving.map(drop).doing(|| "start a thread that fetches for guests".into())
+    }
+
+    /// Waits as long as the line belongs to somebody else: guests wait, and none of them for `index`.
+    pub(super) fn give_way(&self, index: u64) {
+        let chunks = self.lock();
+        let others = |chunks: &mut Chunks| {
+            !self.is_closing() && !chunks.guests.is_empty() && !chunks.guests.contains_key(&index)
+        };
+        drop(self.changed.wait_timeout_while(chunks, LOOK, others));
     }
 
     /// Whether the line is free: no guest waits, and none has missed anything for `quiet`. Before a guest has missed
     /// anything at all, only `latest` after the file was opened.
     pub(super) fn is_calm(&self, quiet: Duration, latest: Duration) -> bool {
         let chunks = self.lock();
-        if chunks.guests > 0 {
+        if !chunks.guests.is_empty() {
             return false;
         }
         self.opened.elapsed() >= latest || chunks.missed.is_some_and(|missed| missed.elapsed() >= quiet)
@@ -255,32 +330,50 @@ impl Arriving {
         noted
     }
 
-    fn lock(&self) -> MutexGuard<'_, Chunks> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Chunks> {
         lock(&self.chunks)
     }
 
-    fn check(&self, gone: Gone<'_>) -> Result<()> {
+    fn wait<'a>(&self, chunks: MutexGuard<'a, Chunks>, most: Duration) -> MutexGuard<'a, Chunks> {
+        self.changed.wait_timeout(chunks, most).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Wakes everybody who waits.
+    pub(super) fn tell(&self) {
+        self.changed.notify_all();
+    }
+
+    /// # Errors
+    /// `Cancelled` when nobody wants it any more.
+    pub(super) fn check_wanted(&self, gone: Gone<'_>) -> Result<()> {
         if self.is_closing() || gone() {
             return Err(Error::new(ErrorKind::Cancelled, "nobody waits for it any more"));
         }
         Ok(())
     }
 
-    /// The first and last chunk of a range; `None` for an empty one.
-    fn range(&self, offset: u64, length: u64) -> Result<Option<(u64, u64)>> {
-        let end = offset.checked_add(length).filter(|end| *end <= self.size);
+    /// # Errors
+    /// `Cancelled` when nobody wants it any more; `Corrupt` when it can never be had.
+    pub(super) fn check(&self, gone: Gone<'_>) -> Result<()> {
+        self.check_wanted(gone)?;
+        self.spoilt().map_or(Ok(()), |reason| Err(Error::new(ErrorKind::Corrupt, reason)))
+    }
+
+    /// The first unit of a range, and the one behind its last.
+    fn range(&self, offset: u64, length: u64) -> Result<(u64, u64)> {
+        let end = offset.checked_add(length).filter(|end| *end <= self.size());
         let Some(end) = end else {
             let message = format!(
                 "{} ends at byte {}, {length} bytes at {offset} are missing",
                 self.label(),
-                self.size
+                self.size()
             );
             return Err(Error::new(ErrorKind::Corrupt, message));
         };
-        Ok((length > 0).then(|| (offset / CHUNK, (end - 1) / CHUNK)))
+        Ok(self.units.touching(offset, end))
     }
 
-    fn copy(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+    pub(super) fn copy(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         let read = self.file.read_exact_at(buffer, offset);
         read.doing(|| format!("read what has arrived of {} at byte {offset}", self.label()))
     }
@@ -299,10 +392,10 @@ impl Arriving {
         }
     }
 
-    /// How many chunks to fetch at once: what is asked for, and more where guests read on and on.
+    /// How many chunks to fetch at once: what is asked for (up to `last`, exclusive), and more where guests read on and on.
     fn stretch(&self, chunks: &mut Chunks, first: u64, last: u64, who: For) -> u64 {
         let reads_on = who == For::Guest && chunks.sequel == first;
-        let end = (if reads_on { first + MOST } else { last + 1 }).min(first + MOST);
+        let end = (if reads_on { first + MOST } else { last }).min(first + MOST);
         let absent = |index: &u64| chunks.states.get(*index as usize) == Some(&Chunk::Absent);
         let count = (first..end).take_while(absent).count() as u64;
         if who == For::Guest {
@@ -315,129 +408,30 @@ impl Arriving {
         for index in first..first + count {
             chunks.states[index as usize] = Chunk::Claimed;
         }
-        Claim { arriving: self, next: first, end: first + count }
+        Claim::new(self, first, first + count)
     }
 }
 
-/// A guest's read that waits.
-struct Guest<'a>(&'a Arriving);
+/// A guest's read that waits for a unit.
+struct Guest<'a>(&'a Arriving, u64);
 
 impl<'a> Guest<'a> {
-    fn new(arriving: &'a Arriving, chunks: &mut Chunks) -> Self {
-        chunks.guests += 1;
+    fn new(arriving: &'a Arriving, chunks: &mut Chunks, index: u64) -> Self {
+        *chunks.guests.entry(index).or_default() += 1;
         chunks.missed = Some(Instant::now());
-        Self(arriving)
+        Self(arriving, index)
     }
 }
 
 impl Drop for Guest<'_> {
     fn drop(&mut self) {
         let mut chunks = self.0.lock();
-        chunks.guests -= 1;
+        if let Some(count) = chunks.guests.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                chunks.guests.remove(&self.1);
+            }
+        }
         chunks.missed = Some(Instant::now());
-    }
-}
-
-/// Chunks `next .. end`, which nobody else touches meanwhile. Dropped, those that have not arrived are free again.
-struct Claim<'a> {
-    arriving: &'a Arriving,
-    next: u64,
-    end: u64,
-}
-
-impl Claim<'_> {
-    /// Fetches them, however long that takes.
-    fn fetch(mut self, gone: Gone<'_>) -> Result<()> {
-        let arriving = self.arriving;
-        let start = self.next * CHUNK;
-        let length = (self.end * CHUNK).min(arriving.size) - start;
-        let mut buffer = vec![0; length as usize];
-        let mut attempt = 0;
-        loop {
-            let fetched = arriving.remote.read(&mut buffer, start);
-            if fetched.is_ok() {
-                break;
-            }
-            self.retreat(attempt, gone)?;
-            attempt += 1;
-        }
-        arriving.fetched.fetch_add(length, Ordering::Relaxed);
-        let mut attempt = 0;
-        while let Err(error) = self.keep(start, &buffer) {
-            // A full disk, most likely, and nothing is lost by waiting.
-            arriving.remote.lose(&error);
-            self.retreat(attempt, gone)?;
-            attempt += 1;
-        }
-        Ok(())
-    }
-
-    /// Waits between two attempts.
-    fn retreat(&self, attempt: u32, gone: Gone<'_>) -> Result<()> {
-        let until = Instant::now() + pause(attempt);
-        loop {
-            self.arriving.check(gone)?;
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            std::thread::sleep(left.min(LOOK));
-        }
-    }
-
-    /// Writes what has arrived and tells everybody.
-    fn keep(&mut self, start: u64, bytes: &[u8]) -> Result<()> {
-        let arriving = self.arriving;
-        let written = arriving.file.write_all_at(bytes, start);
-        written.doing(|| format!("keep what has arrived of {}", arriving.label()))?;
-        let checksums: Vec<u32> = bytes.chunks(CHUNK as usize).map(checksum).collect();
-        let mut chunks = arriving.lock();
-        for checksum in checksums {
-            chunks.unnoted.push((self.next, checksum));
-            self.arrived(&mut chunks);
-        }
-        drop(chunks);
-        arriving.changed.notify_all();
-        Ok(())
-    }
-
-    /// Compares a chunk with the checksum that was noted of it; false, and free to be fetched again, when it differs.
-    fn compare(mut self, noted: u32) -> Result<bool> {
-        let arriving = self.arriving;
-        let start = self.next * CHUNK;
-        let mut buffer = vec![0; ((start + CHUNK).min(arriving.size) - start) as usize];
-        // What cannot be read is fetched again.
-        let fits = arriving.copy(&mut buffer, start).is_ok() && checksum(&buffer) == noted;
-        if fits {
-            self.arrived(&mut arriving.lock());
-        } else {
-            tracing::warn!(
-                of = arriving.label(),
-                at = start,
-                "what was kept is damaged: it is fetched again"
-            );
-        }
-        arriving.changed.notify_all();
-        Ok(fits)
-    }
-
-    fn arrived(&mut self, chunks: &mut Chunks) {
-        chunks.states[self.next as usize] = Chunk::Present;
-        chunks.left -= 1;
-        self.next += 1;
-    }
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        if self.next == self.end {
-            return;
-        }
-        let mut chunks = self.arriving.lock();
-        for index in self.next..self.end {
-            chunks.states[index as usize] = Chunk::Absent;
-        }
-        drop(chunks);
-        self.arriving.changed.notify_all();
     }
 }

@@ -12,11 +12,9 @@ use witvirt_core::Digest;
 use witvirt_core::format::Formats;
 
 use super::arriving::{Arriving, Gone, LOOK};
-use super::journal::MAX_FILE;
 use super::reader::DiskReader;
 use super::record::LazyRecord;
 use super::remote::{Waiting, chain, lock, pause};
-use crate::blob::Blob;
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::nbd::Export;
 use crate::progress::{Progress, ProgressStatus};
@@ -113,6 +111,10 @@ impl LazyImage {
             (None, None) => LazyPhase::Arriving,
         };
         let ended = phase != LazyPhase::Arriving;
+        if let LazyPhase::Failed(reason) = &phase {
+            // What is missing is never fetched: there are no threads that would.
+            parts.arriving.spoil(reason.clone());
+        }
         let inner =
             Inner { parts, phase: Mutex::new(phase), base: OnceLock::new(), progress: Progress::new() };
         let inner = Arc::new(inner);
@@ -137,7 +139,7 @@ impl LazyImage {
         self.inner.parts.record.virtual_size
     }
 
-    /// Whether a digest was given that is compared at the end.
+    /// Whether there is a digest that is compared at the end.
     pub fn is_promised(&self) -> bool {
         self.inner.parts.record.sha256.is_some()
     }
@@ -147,11 +149,12 @@ impl LazyImage {
         let Inner { parts, phase, progress, .. } = &*self.inner;
         let phase = lock(phase).clone();
         let ended = matches!(phase, LazyPhase::Arrived(_) | LazyPhase::Failed(_));
+        let total = parts.arriving.units().bytes();
         LazyStatus {
             from: parts.record.label.clone(),
             waiting: parts.arriving.waiting().filter(|_| !ended),
-            present: if ended { parts.record.size } else { parts.arriving.present() },
-            total: parts.record.size,
+            present: if ended { total } else { parts.arriving.present() },
+            total,
             fetched: parts.arriving.fetched(),
             import: progress.status(),
             phase,
@@ -200,6 +203,9 @@ impl Inner {
         while !arriving.is_whole() {
             if arriving.is_closing() {
                 return;
+            }
+            if let Some(reason) = arriving.spoilt() {
+                return self.fail(reason.to_owned());
             }
             if !arriving.is_calm(pace.quiet, pace.latest) {
                 arriving.rest(LOOK);
@@ -252,17 +258,7 @@ impl Inner {
                 Err(error) => error,
             };
             if is_final(&error) {
-                let reason = chain(&error);
-                tracing::error!(
-                    from = label,
-                    reason,
-                    "an image that machines run from is not what it should be"
-                );
-                if let Err(error) = self.parts.store.fail_lazy(&self.parts, &reason) {
-                    tracing::warn!(%error, "that is not on record");
-                }
-                *lock(&self.phase) = LazyPhase::Failed(reason);
-                return;
+                return self.fail(chain(&error));
             }
             tracing::warn!(from = label, %error, "an image that has arrived was not imported; tried again");
             attempt += 1;
@@ -274,32 +270,19 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// The end of it: whoever runs from it is told.
+    fn fail(&self, reason: String) {
+        let from = self.parts.arriving.label();
+        tracing::error!(from, reason, "an image that machines run from is not what it should be");
+        if let Err(error) = self.parts.store.fail_lazy(&self.parts, &reason) {
+            tracing::warn!(%error, "that is not on record");
+        }
+        *lock(&self.phase) = LazyPhase::Failed(reason);
+    }
+}
+
 /// Whether another attempt would end alike.
 fn is_final(error: &Error) -> bool {
     !matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Io | ErrorKind::InUse | ErrorKind::Cancelled)
-}
-
-/// What keeps an object from being started from before it is here; `None`: nothing. `head` is how it begins.
-pub(crate) fn reason_against(blob: &dyn Blob, head: &[u8], raw: bool) -> Option<String> {
-    let packed = [
-        (&b"\x1f\x8b"[..], 0, "gzip"),
-        (b"\xfd7zXZ\0", 0, "xz"),
-        (b"\x28\xb5\x2f\xfd", 0, "zstd"),
-        (b"BZh", 0, "bzip2"),
-        (b"ustar", 257, "tar"),
-    ];
-    let holds = |magic: &[u8], at: usize| head.get(at..at + magic.len()) == Some(magic);
-    match blob.size() {
-        None => return Some("its server does not say how long it is".into()),
-        Some(size) if size > MAX_FILE => return Some(format!("it has {size} bytes")),
-        Some(_) => {}
-    }
-    if !blob.ranges() {
-        return Some("its server does not send parts of it (no byte ranges)".into());
-    }
-    if blob.version().is_none() {
-        return Some("its server does not tell versions of it apart (no ETag, no Last-Modified)".into());
-    }
-    let (_, _, name) = packed.into_iter().find(|(magic, at, _)| !raw && holds(magic, *at))?;
-    Some(format!("it is packed as {name}, which cannot be read from the middle"))
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! 0   8   "wvlazy1\n"
 //! 8   8   length of the file in bytes, little endian
-//! 16  8   bytes in a chunk, little endian
+//! 16  8   bytes in a chunk, little endian; 0: chunks are the pieces of an artifact
 //! 64  8   for each chunk, little endian: 0, or its CRC-32 with a tag of its place above
 //! ```
 //!
@@ -14,6 +14,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use super::units::{CHUNK, Units};
 use crate::error::{Doing, Error, ErrorKind, Result};
 
 const MAGIC: &[u8; 8] = b"wvlazy1\n";
@@ -33,8 +34,8 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Writes the journal of a file of which nothing has arrived.
-    pub(crate) fn create(file: File, size: u64, chunk: u64) -> Result<Self> {
-        let chunks = size.div_ceil(chunk);
+    pub(crate) fn create(file: File, units: &Units) -> Result<Self> {
+        let (chunks, size, chunk) = (units.count(), units.size(), chunk_of(units));
         let mut header = [0; HEADER as usize];
         header[..8].copy_from_slice(MAGIC);
         header[8..16].copy_from_slice(&size.to_le_bytes());
@@ -48,11 +49,11 @@ impl Journal {
     ///
     /// # Errors
     /// `Corrupt` when it is none, or one of another file.
-    pub(crate) fn open(file: File, size: u64, chunk: u64) -> Result<(Self, Vec<Option<u32>>)> {
+    pub(crate) fn open(file: File, units: &Units) -> Result<(Self, Vec<Option<u32>>)> {
         let bad = |what: &str| Error::new(ErrorKind::Corrupt, format!("the journal of a lazy image {what}"));
-        let chunks = size.div_ceil(chunk);
+        let (chunks, size, chunk) = (units.count(), units.size(), chunk_of(units));
         let length = file.metadata().doing(|| "stat the journal of a lazy image".into())?.len();
-        if size > MAX_FILE || length != HEADER + ENTRY * chunks {
+        if chunks > MAX_FILE / CHUNK || length != HEADER + ENTRY * chunks {
             return Err(bad("has not the length that it should have"));
         }
         let mut bytes = vec![0; length as usize];
@@ -89,6 +90,10 @@ impl Journal {
     }
 }
 
+fn chunk_of(units: &Units) -> u64 {
+    if units.are_pieces() { 0 } else { CHUNK }
+}
+
 /// Another one for each place, so that entries in the wrong place count for nothing.
 fn tag(index: u64) -> u32 {
     TAG ^ (index as u32) ^ ((index >> 32) as u32)
@@ -107,29 +112,30 @@ mod tests {
 
     use super::{Journal, checksum};
     use crate::error::ErrorKind;
-
-    const CHUNK: u64 = 1 << 20;
+    use crate::lazy::units::{CHUNK, Units};
 
     #[test]
     fn remembers_what_was_noted_and_nothing_else() {
         let file = tempfile::tempfile().unwrap();
         let size = 5 * CHUNK + 1;
-        let journal = Journal::create(file.try_clone().unwrap(), size, CHUNK).unwrap();
+        let units = Units::Even { size };
+        let journal = Journal::create(file.try_clone().unwrap(), &units).unwrap();
         let first = checksum(b"first");
         // A checksum of 0 is one, too; a chunk that is not there is not noted.
         journal.note(&[(0, first), (5, 0), (6, 1)]).unwrap();
-        let (_, read) = Journal::open(file.try_clone().unwrap(), size, CHUNK).unwrap();
+        let (_, read) = Journal::open(file.try_clone().unwrap(), &units).unwrap();
         assert_eq!(read, [Some(first), None, None, None, None, Some(0)]);
-        for (size, chunk) in [(size + 1, CHUNK), (size + CHUNK, CHUNK), (size, CHUNK / 2), (u64::MAX, CHUNK)]
-        {
-            let error = Journal::open(file.try_clone().unwrap(), size, chunk).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Corrupt, "{size} {chunk}");
+        let pieces = Units::Pieces { size, ranges: (0..6).map(|n| (n, 1)).collect() };
+        let even = [size + 1, size + CHUNK, u64::MAX].map(|size| Units::Even { size });
+        for other in even.into_iter().chain([pieces]) {
+            let error = Journal::open(file.try_clone().unwrap(), &other).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{other:?}");
         }
         // An entry in another's place is none.
         let mut entry = [0; 8];
         file.read_exact_at(&mut entry, 64).unwrap();
         file.write_all_at(&entry, 64 + 16).unwrap();
-        let (_, read) = Journal::open(file, size, CHUNK).unwrap();
+        let (_, read) = Journal::open(file, &units).unwrap();
         assert_eq!(read.iter().flatten().count(), 2);
     }
 
@@ -142,8 +148,8 @@ mod tests {
             damage in proptest::collection::vec((64..64 + 64 * 8u64, any::<u8>()), 0..8),
         ) {
             let file = tempfile::tempfile().unwrap();
-            let size = 64 * CHUNK;
-            let journal = Journal::create(file.try_clone().unwrap(), size, CHUNK).unwrap();
+            let units = Units::Even { size: 64 * CHUNK };
+            let journal = Journal::create(file.try_clone().unwrap(), &units).unwrap();
             let entries: Vec<_> = noted.iter().map(|(index, checksum)| (*index, *checksum)).collect();
             journal.note(&entries).unwrap();
             let mut touched = std::collections::HashSet::new();
@@ -154,7 +160,7 @@ mod tests {
                     touched.insert((at - 64) / 8);
                 }
             }
-            let (_, read) = Journal::open(file, size, CHUNK).unwrap();
+            let (_, read) = Journal::open(file, &units).unwrap();
             for (index, checksum) in read.iter().enumerate() {
                 let index = index as u64;
                 match checksum {

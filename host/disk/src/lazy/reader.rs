@@ -6,19 +6,18 @@
 //! counted or remembered by then is forgotten with its instance.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use witvirt_core::format::Formats;
-use witvirt_core::source::ByteSource;
 
-use super::arriving::{Arriving, For, Gone};
+use super::arriving::Gone;
+use super::file::{ImageFile, Missing, Present};
 use super::remote::lock;
 use crate::codec::Decoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, MAX_DECODED};
 use crate::map::{Chain, Codec, EncodedPiece, Piece, PieceKind};
-use crate::source::{Identity, Source};
+use crate::source::Source;
 
 /// Most pieces of a window.
 const PIECES: usize = 4096;
@@ -35,7 +34,7 @@ const LARGE: usize = 4 << 20;
 
 /// A disk as a guest sees it, read from a file that is still arriving.
 pub(crate) struct DiskReader {
-    arriving: Arc<Arriving>,
+    file: ImageFile,
     formats: Arc<dyn Formats>,
     format: String,
     limits: Limits,
@@ -71,51 +70,41 @@ pub(crate) struct Description {
     pub(crate) size: u64,
 }
 
-/// What there is of the file, for plugins: it never waits.
-#[derive(Debug)]
-struct Present {
-    arriving: Arc<Arriving>,
-    identity: Identity,
-    missed: Mutex<Option<Missing>>,
-}
-
 impl DiskReader {
     /// Opens the image, and fetches what that takes. `format` is a registry name; absent: probed.
     ///
     /// # Errors
     /// Whatever is wrong with the image; `Unsupported` when it names other files; `Cancelled`.
     pub(crate) fn open(
-        arriving: Arc<Arriving>,
+        file: ImageFile,
         formats: Arc<dyn Formats>,
         format: Option<&str>,
         limits: &Limits,
         gone: Gone<'_>,
     ) -> Result<(Self, Description)> {
         let opened = loop {
-            match open(&arriving, &*formats, format, limits)? {
+            match open(&file, &*formats, format, limits)? {
                 Attempt::Answer(opened) => break opened,
-                Attempt::Missing(missing) => {
-                    arriving.want(missing.offset, missing.length, For::Guest, gone)?;
-                }
+                Attempt::Missing(missing) => file.want(missing, gone)?,
             }
         };
         let size = opened.chain.disk_size();
         let format = opened.chain.records().0.format;
-        let reader = Self::known(arriving, formats, &format, size, limits);
+        let reader = Self::known(file, formats, &format, size, limits);
         lock(&reader.map).opened = Some(opened);
         Ok((reader, Description { format, size }))
     }
 
     /// A disk that was opened before: nothing is read until somebody wants to. `format` is a registry name, `size` in bytes.
     pub(crate) fn known(
-        arriving: Arc<Arriving>,
+        file: ImageFile,
         formats: Arc<dyn Formats>,
         format: &str,
         size: u64,
         limits: &Limits,
     ) -> Self {
         Self {
-            arriving,
+            file,
             formats,
             format: format.to_owned(),
             limits: limits.clone(),
@@ -180,7 +169,7 @@ impl DiskReader {
     fn fill(&self, piece: &Piece, skip: u64, buffer: &mut [u8], gone: Gone<'_>) -> Result<()> {
         match &piece.kind {
             PieceKind::Zero => buffer.fill(0),
-            PieceKind::Data { offset, .. } => self.arriving.read(buffer, offset + skip, gone)?,
+            PieceKind::Data { offset, .. } => self.file.read(buffer, offset + skip, gone)?,
             PieceKind::Bytes(bytes) => {
                 let from = skip as usize;
                 buffer.copy_from_slice(&bytes[from..from + buffer.len()]);
@@ -202,13 +191,13 @@ impl DiskReader {
         if let Some(bytes) = lock(&self.decoded).get(key) {
             return Ok(bytes);
         }
-        self.arriving.want(run.offset, run.length as u64, For::Guest, gone)?;
+        self.file.want(Missing { offset: run.offset, length: run.length as u64 }, gone)?;
         let turn = (run.decoded.max(run.length) > LARGE).then(|| lock(&self.large));
         if let Some(bytes) = lock(&self.decoded).get(key) {
             return Ok(bytes);
         }
         let mut data = vec![0; run.length];
-        self.arriving.read(&mut data, run.offset, gone)?;
+        self.file.read(&mut data, run.offset, gone)?;
         let bytes = Arc::new(self.decode(run, guest, &data, gone)?);
         lock(&self.decoded).keep(key, &bytes);
         drop(turn);
@@ -250,7 +239,7 @@ impl DiskReader {
             let before = map.opened.take();
             let fresh = before.is_none();
             let opened = before.map_or_else(
-                || open(&self.arriving, &*self.formats, Some(&self.format), &self.limits),
+                || open(&self.file, &*self.formats, Some(&self.format), &self.limits),
                 |opened| Ok(Attempt::Answer(opened)),
             );
             let missing = match opened? {
@@ -270,16 +259,9 @@ impl DiskReader {
                 }
             };
             drop(map);
-            self.arriving.want(missing.offset, missing.length, For::Guest, gone)?;
+            self.file.want(missing, gone)?;
         }
     }
-}
-
-/// What a plugin wanted to read and was not here.
-#[derive(Debug, Clone, Copy)]
-struct Missing {
-    offset: u64,
-    length: u64,
 }
 
 enum Attempt<T> {
@@ -288,12 +270,12 @@ enum Attempt<T> {
 }
 
 fn open(
-    arriving: &Arc<Arriving>,
+    file: &ImageFile,
     formats: &dyn Formats,
     format: Option<&str>,
     limits: &Limits,
 ) -> Result<Attempt<Opened>> {
-    let present = Arc::new(Present::new(arriving));
+    let present = Arc::new(Present::new(file.clone()));
     let chain = Chain::alone(formats, limits, Arc::clone(&present) as Arc<dyn Source>, format);
     match (chain, present.take_missed()) {
         (_, Some(missing)) => Ok(Attempt::Missing(missing)),
@@ -406,47 +388,5 @@ impl Kept {
         while self.bytes > DECODED && self.runs.len() > 1 {
             self.bytes -= self.runs.remove(0).1.len();
         }
-    }
-}
-
-impl Present {
-    fn new(arriving: &Arc<Arriving>) -> Self {
-        static COUNTER: AtomicU64 = AtomicU64::new(1 << 48);
-        let identity = (u64::MAX, COUNTER.fetch_add(1, Ordering::Relaxed));
-        Self { arriving: Arc::clone(arriving), identity, missed: Mutex::default() }
-    }
-
-    fn take_missed(&self) -> Option<Missing> {
-        lock(&self.missed).take()
-    }
-}
-
-impl ByteSource for Present {
-    fn size(&self) -> u64 {
-        self.arriving.size()
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
-        let length = self.size().saturating_sub(offset).min(buffer.len() as u64);
-        if self.arriving.try_read(&mut buffer[..length as usize], offset)? {
-            return Ok(length as usize);
-        }
-        *lock(&self.missed) = Some(Missing { offset, length });
-        Err(std::io::Error::new(std::io::ErrorKind::WouldBlock, "these bytes have not arrived yet"))
-    }
-}
-
-impl Source for Present {
-    fn label(&self) -> &str {
-        self.arriving.label()
-    }
-
-    fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    fn verify_unchanged(&self) -> Result<()> {
-        // What has arrived is of one version of the object.
-        Ok(())
     }
 }

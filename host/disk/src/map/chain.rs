@@ -67,10 +67,11 @@ impl Chain {
             let backing = backing_of(&opened)?.cloned();
             let mut below = None;
             if let Some(reference) = &backing {
-                (located, format) = follow(access, images, &located, reference, file, layers.is_empty())?;
+                let followed = follow(access, images, &located, reference, file, layers.is_empty())?;
+                (located, format) = (followed.located, followed.format);
                 check_depth(layers.len() + 1, &mut seen, located.source.as_ref(), limits)?;
                 let mut parent = open_image(access, limits, &located, &format)?;
-                check_identity(&mut opened, &mut parent)?;
+                check_identity(&mut opened, &mut parent, followed.facts)?;
                 below = Some(parent);
             }
             let Opened { image, record, geometry, references: named, sources } = opened;

@@ -11,6 +11,6 @@ mod validator;
 
 pub(crate) use chain::{Chain, plugin_for};
 pub(crate) use merge::{Codec, EncodedPiece, Piece, PieceKind, Survey};
-pub(crate) use parent::StoredImages;
+pub(crate) use parent::{Stored, StoredImages};
 pub(crate) use probe::Ends;
 pub use validator::{Validator, Violation};

@@ -18,6 +18,23 @@ pub(crate) trait StoredImages {
     /// The disk of the image whose file in the store has this absolute path, as overlays record it; `None` when the path
     /// is not one of the store's.
     fn at(&self, path: &Path) -> Option<Result<Arc<dyn Source>>>;
+
+    /// The disk of the image that was made from a file of this format and identity, and what is known of that file.
+    ///
+    /// # Errors
+    /// `Denied` when several have that identity; whatever keeps the image from being opened.
+    fn with_identity(&self, format: &str, identity: &str) -> Result<Option<Stored>>;
+}
+
+/// An image of the store, as the raw disk that it is there, and the facts about the file that it was made from.
+pub(crate) type Stored = (Arc<dyn Source>, Vec<(String, String)>);
+
+/// The file that a backing reference means.
+pub(super) struct Followed {
+    pub(super) located: Located,
+    pub(super) format: String,
+    /// What is known of it, where its bytes do not say it any more.
+    pub(super) facts: Option<Vec<(String, String)>>,
 }
 
 /// In front of an identity in a reference that has no file name.
@@ -46,7 +63,7 @@ pub(super) fn follow(
     reference: &Reference,
     file: &SourceFile,
     topmost: bool,
-) -> Result<(Located, String)> {
+) -> Result<Followed> {
     let label = located.source.label();
     let given = if topmost { file.backing_format.clone() } else { None };
     let Some(format) = given.or_else(|| reference.format_hint.clone()) else {
@@ -57,21 +74,27 @@ pub(super) fn follow(
         return Err(Error::new(ErrorKind::Denied, message));
     };
     if let Some(identity) = reference.name.strip_prefix(BY_IDENTITY) {
-        return Ok((find(access, located, identity, &format)?, format));
+        return find(access, images, located, identity, &format);
     }
+    let found = |located| Followed { located, format, facts: None };
     name::check(label, &reference.role, &reference.name)?;
     let path = located.sibling(&reference.name);
     if let Some(image) = images.at(&path) {
         let image = image.map_err(|error| error.during(format!("the backing file of {label}")))?;
-        return Ok((Located::alone(image), format));
+        return Ok(found(Located::alone(image)));
     }
     let opened = access.references.open(&path);
-    let next = opened.map_err(|error| error.during(format!("the backing file of {label}")))?;
-    Ok((next, format))
+    opened.map(found).map_err(|error| error.during(format!("the backing file of {label}")))
 }
 
-/// Looks for the image with an identity among the files beside the one that wants it.
-fn find(access: Access<'_>, located: &Located, identity: &str, format: &str) -> Result<Located> {
+/// Looks for the image with an identity among the files beside the one that wants it, then among the store's images.
+fn find(
+    access: Access<'_>,
+    images: &dyn StoredImages,
+    located: &Located,
+    identity: &str,
+    format: &str,
+) -> Result<Followed> {
     let plugin = plugin_for(access.formats, format)?;
     let mut looked_at = 0;
     for path in candidates(access, located)? {
@@ -82,12 +105,16 @@ fn find(access: Access<'_>, located: &Located, identity: &str, format: &str) -> 
         }
         looked_at += 1;
         if is_image(plugin.as_ref(), &candidate, format, identity) {
-            return Ok(candidate);
+            return Ok(Followed { located: candidate, format: format.to_owned(), facts: None });
         }
     }
+    if let Some((source, facts)) = images.with_identity(format, identity)? {
+        let located = Located::alone(source);
+        return Ok(Followed { located, format: "raw".to_owned(), facts: Some(facts) });
+    }
     let message = format!(
-        "{} has the parent \"{}\", which is none of the {looked_at} other files in its directory: put the {format} image \
-         with that identity beside it",
+        "{} has the parent \"{}\", which is none of the {looked_at} other files in its directory and no image of the store: \
+         put the {format} image with that identity beside it, or import that first",
         located.source.label(),
         name::show(identity)
     );
@@ -117,27 +144,38 @@ fn is_image(plugin: &dyn Format, candidate: &Located, format: &str, identity: &s
 }
 
 /// Compares the identities that an image expects of its parent ("parent-id", and "parent-id-2" where a format has two) with the
-/// one that the parent has.
+/// one that the parent has, and where both tell of their last change, that. `known` is what is known of the parent where its
+/// own bytes do not say it.
 ///
 /// # Errors
 /// `Corrupt` when the parent is another image, or was changed after the child was made over it.
-pub(super) fn check_identity(child: &mut Opened, parent: &mut Opened) -> Result<()> {
+pub(super) fn check_identity(
+    child: &mut Opened,
+    parent: &mut Opened,
+    known: Option<Vec<(String, String)>>,
+) -> Result<()> {
     let facts = child.image.facts()?;
     let Some(expected) = fact(&facts, "parent-id") else { return Ok(()) };
     let other = fact(&facts, "parent-id-2");
-    let parent_facts = parent.image.facts()?;
+    let parent_facts = known.map_or_else(|| parent.image.facts(), Ok)?;
     let actual = fact(&parent_facts, "id").unwrap_or("none");
-    if actual == expected || Some(actual) == other {
-        return Ok(());
+    let wrong = |what: &str, expected: &str, actual: &str| {
+        let message = format!(
+            "{} was made over an image with the {what} {}, {} has {}: it is another image, or was changed since",
+            child.record.path,
+            name::show(expected),
+            parent.record.path,
+            name::show(actual)
+        );
+        Err(Error::new(ErrorKind::Corrupt, message))
+    };
+    if actual != expected && Some(actual) != other {
+        return wrong("identity", expected, actual);
     }
-    let message = format!(
-        "{} was made over an image with the identity {}, {} has {}: it is another image, or was changed since",
-        child.record.path,
-        name::show(expected),
-        parent.record.path,
-        name::show(actual)
-    );
-    Err(Error::new(ErrorKind::Corrupt, message))
+    match (fact(&facts, "parent-modification-id"), fact(&parent_facts, "modification-id")) {
+        (Some(expected), Some(actual)) if expected != actual => wrong("last change", expected, actual),
+        _ => Ok(()),
+    }
 }
 
 fn fact<'a>(facts: &'a [(String, String)], name: &str) -> Option<&'a str> {

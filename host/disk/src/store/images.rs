@@ -12,9 +12,9 @@ use super::temp::Temp;
 use super::{Store, dirs};
 use crate::content;
 use crate::error::{Doing, Error, ErrorKind, Result};
-use crate::map::StoredImages;
+use crate::map::{Stored, StoredImages};
 use crate::progress::Progress;
-use crate::record::{ImageRecord, ImageState, ImageSummary, Seal};
+use crate::record::{ImageRecord, ImageState, ImageSummary, Origin, Seal};
 use crate::request::Removed;
 use crate::source::{FileSource, Source};
 
@@ -381,6 +381,29 @@ impl StoredImages for Store {
             Ok(Arc::new(FileSource::unlocked(file, &path.to_string_lossy())?))
         };
         Some(open())
+    }
+
+    fn with_identity(&self, format: &str, identity: &str) -> Result<Option<Stored>> {
+        let is =
+            |facts: &[(String, String)]| facts.iter().any(|(key, value)| key == "id" && value == identity);
+        let images = self.list()?.into_iter().filter(|image| image.state == ImageState::Ready);
+        let mut found = images.filter_map(|image| {
+            let record = image.record?;
+            let is_it = |origin: &&Origin| origin.source.format == format && is(&origin.facts);
+            let origin = record.origins().find(is_it)?;
+            Some((image.digest, origin.facts.clone()))
+        });
+        let Some((digest, facts)) = found.next() else { return Ok(None) };
+        if found.next().is_some() {
+            let message = format!(
+                "several images of the store were made from {format} images \"{}\"",
+                identity.escape_debug()
+            );
+            return Err(Error::new(ErrorKind::Denied, message));
+        }
+        let (file, _) = self.base(&digest, &Progress::new())?;
+        let source = FileSource::unlocked(file, &format!("image {digest}"))?;
+        Ok(Some((Arc::new(source), facts)))
     }
 }
 

@@ -18,12 +18,13 @@ use witvirt_core::format::Formats;
 use witvirt_core::{Digest, Name};
 
 use super::overlay::{overlay_name, read_disk_record, write_disk_record};
+use super::temp::Temp;
 use super::{Store, dirs};
-use crate::blob::Blob;
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::import_source::{ArtifactDisk, ArtifactPiece};
 use crate::lazy::{
-    Arriving, CHUNK, Connect, DiskReader, Journal, LazyImage, LazyRecord, LazyRequest, Pace, Parts, Remote,
-    id_of, reason_against,
+    Arriving, Connect, DiskReader, Identification, ImageFile, Journal, LazyImage, LazyRecord, LazyRequest,
+    Pace, Parts, Place, Remote, id_of, locate, reason_against, units_of,
 };
 use crate::nbd::Export;
 use crate::progress::Progress;
@@ -39,9 +40,6 @@ const LOCK: &str = "lock";
 /// The image's directory inside the unfinished work.
 const DRAFT: &str = "lazy";
 
-/// How much of the beginning is looked at before anything is decided, in bytes.
-const HEAD: u64 = 512;
-
 /// Whether an image can be started from before it is here.
 #[derive(Debug)]
 pub enum Lazily {
@@ -49,13 +47,8 @@ pub enum Lazily {
     Served(Arc<LazyImage>),
     /// It has arrived before.
     Arrived(Digest),
-    /// No, and why: it has to be imported first. The object is open.
-    Whole {
-        /// The object.
-        blob: Arc<dyn Blob>,
-        /// Reads well after "URL cannot be started from before all of it is here: ".
-        reason: String,
-    },
+    /// No, and why: it has to be imported first. Reads well after "URL cannot be started from before all of it is here: ".
+    Whole(String),
 }
 
 /// Who opens images that arrive, and how.
@@ -63,7 +56,7 @@ pub enum Lazily {
 pub struct LazyAccess {
     /// The format plugins, for as long as the image lives.
     pub formats: Arc<dyn Formats>,
-    /// Opens the object.
+    /// Opens the image's places again.
     pub connect: Connect,
     /// When the background fetches.
     pub pace: Pace,
@@ -101,60 +94,132 @@ impl Export for StoredDisk {
     }
 }
 
+/// An image's directory before anybody knows of it.
+struct Draft {
+    temp: Temp,
+    dir: Dir,
+    /// Its name later.
+    id: String,
+}
+
 impl Store {
-    /// Begins to fetch an image that a machine is about to run from, unless it has to be here as a whole. What is there
-    /// of the same object is taken up; a caller keeps the image that it has got and asks for each one once.
+    /// Begins to fetch an image that a machine is about to run from, unless it has to be here as a whole. `places` are what
+    /// `connect` gave; the first that has the image counts. What is there of the same place is taken up; a caller keeps the
+    /// image that it has got and asks for each one once.
     ///
     /// # Errors
     /// `Unavailable` when the server cannot be reached; whatever is wrong with the image; `InUse` when another process
     /// fetches it.
-    pub fn begin_lazy(self: &Arc<Self>, access: LazyAccess, request: &LazyRequest) -> Result<Lazily> {
-        let blob = (access.connect)()?;
-        let mut head = vec![0; blob.size().unwrap_or(0).min(HEAD) as usize];
-        if blob.ranges() {
-            let read = blob.read(0, &mut head)?;
-            head.truncate(read);
+    pub fn begin_lazy(
+        self: &Arc<Self>,
+        access: &LazyAccess,
+        request: &LazyRequest,
+        places: Vec<ArtifactDisk>,
+    ) -> Result<Lazily> {
+        let mut missing = None;
+        for place in places {
+            match self.begin_at(access, request, place) {
+                Err(error) if error.kind() == ErrorKind::NotFound => missing = Some(error),
+                begun => return begun,
+            }
         }
-        let raw = request.format.as_deref() == Some("raw");
-        if let Some(reason) = reason_against(&*blob, &head, raw) {
-            return Ok(Lazily::Whole { blob, reason });
+        Err(missing.unwrap_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is nothing at {}", request.url.escape_debug()))
+        }))
+    }
+
+    fn begin_at(
+        self: &Arc<Self>,
+        access: &LazyAccess,
+        request: &LazyRequest,
+        place: ArtifactDisk,
+    ) -> Result<Lazily> {
+        if let Some(reason) = reason_against(&place) {
+            return Ok(Lazily::Whole(reason));
         }
-        let (size, version) = (blob.size().unwrap_or(0), blob.version().unwrap_or_default().to_owned());
-        let id = id_of(request, size, &version);
+        let identified = Identification::of(&place).zip(id_of(request, &place));
+        let Some((identification, id)) = identified else {
+            return Ok(Lazily::Whole("its versions cannot be told apart".into()));
+        };
         if self.is_usable(&id)? {
             return self.resume_lazy(access, &id);
+        }
+        let (size, units) = (identification.size, units_of(&place, identification.size)?);
+        let promised = match (&place.pieces[..], place.size) {
+            ([piece], None) => piece.blobs.first().and_then(|blob| blob.digest()),
+            _ => None,
+        };
+        if let (Some(wanted), Some(promised)) = (request.sha256, promised)
+            && wanted != promised
+        {
+            let message = format!("{} is {promised}, not {wanted}", place.label);
+            return Err(Error::new(ErrorKind::Corrupt, message));
         }
         let temp = self.temp()?;
         let dir = dirs::subdir(&temp.dir, DRAFT)?;
         dirs::subdir(&dir, USERS)?;
         let source = dirs::create(&dir, SOURCE)?;
-        dirs::check_space(&source, size)?;
+        dirs::check_space(&source, units.bytes())?;
         source.set_len(size).doing(|| format!("make a file of {size} bytes"))?;
         source.sync_all().doing(|| "flush a new file".into())?;
-        let journal = Journal::create(dirs::create(&dir, JOURNAL)?, size, CHUNK)?;
-        let mut record = LazyRecord {
+        let journal = Journal::create(dirs::create(&dir, JOURNAL)?, &units)?;
+        let ranges = |piece: &ArtifactPiece| (piece.offset, piece.length.unwrap_or(0));
+        let record = LazyRecord {
             schema: 1,
             url: request.url.clone(),
-            label: blob.label().to_owned(),
+            label: identification.label.clone(),
             size,
-            version,
+            version: identification.version.clone(),
+            pieces: place.size.map(|_| place.pieces.iter().map(ranges).collect()).unwrap_or_default(),
+            start: 0,
+            length: None,
+            member: None,
             format: String::new(),
             virtual_size: 0,
-            sha256: request.sha256,
+            sha256: request.sha256.or(promised),
             name: request.name.clone(),
             image: None,
             failed: None,
         };
-        let remote = Remote::new(Arc::clone(&access.connect), record.identification(), Some(blob));
-        let arriving = Arc::new(Arriving::new(remote, source, journal, size, &[]));
+        let piece = place.pieces.first().filter(|_| place.size.is_none()).cloned();
+        let remote = Remote::new(Arc::clone(&access.connect), identification, Some(place));
+        let arriving = Arc::new(Arriving::new(remote, source, journal, units, &[]));
+        let draft = Draft { temp, dir, id };
+        let begun = self.open_draft(access, request, piece.as_ref(), draft, record, &arriving);
+        if !matches!(begun, Ok(Lazily::Served(_))) {
+            arriving.close();
+        }
+        begun.map_err(|error| explain(&arriving, error))
+    }
+
+    /// Finds and opens the image file, and makes what is there of it known.
+    fn open_draft(
+        self: &Arc<Self>,
+        access: &LazyAccess,
+        request: &LazyRequest,
+        piece: Option<&ArtifactPiece>,
+        draft: Draft,
+        mut record: LazyRecord,
+        arriving: &Arc<Arriving>,
+    ) -> Result<Lazily> {
+        arriving.serve()?;
         // Somebody waits for an answer, and may ask again.
         let gone = || arriving.waiting().is_some();
-        let formats = Arc::clone(&access.formats);
-        let opened =
-            DiskReader::open(Arc::clone(&arriving), formats, request.format.as_deref(), &self.limits, &gone);
-        let (reader, described) = opened.map_err(|error| explain(&arriving, error))?;
+        let found = match piece {
+            Some(piece) => locate(arriving, &*access.formats, request, piece, &gone)?,
+            None => Place::Here(ImageFile::whole(Arc::clone(arriving)), None),
+        };
+        let (file, member) = match found {
+            Place::Packed(reason) => return Ok(Lazily::Whole(reason)),
+            Place::Here(file, member) => (file, member),
+        };
+        (record.member, record.start) = (member, file.start());
+        record.length = Some(file.size()).filter(|length| *length != record.size);
+        let (formats, format) = (Arc::clone(&access.formats), request.format.as_deref());
+        let (reader, described) = DiskReader::open(file, formats, format, &self.limits, &gone)?;
         (record.format, record.virtual_size) = (described.format, described.size);
         arriving.note()?;
+        let Draft { temp, dir, id } = draft;
         write_record(&dir, &record)?;
         let lock = lock(&dir)?;
         {
@@ -164,7 +229,7 @@ impl Store {
             renamed.doing(|| "keep an image that is to arrive".into())?;
             dirs::sync(&lazy)?;
         }
-        self.start(access, id, record, arriving, reader, lock).map(Lazily::Served)
+        self.start(access, id, record, Arc::clone(arriving), reader, lock).map(Lazily::Served)
     }
 
     /// Whether what is kept of an object is worth going on with. What is not is removed, unless machines wait for it.
@@ -186,9 +251,9 @@ impl Store {
         Err(Error::new(ErrorKind::Corrupt, format!("{reason}: remove the machines that run from it first")))
     }
 
-    /// The id that an object has in the store, or would have; `None` where it cannot be started from early.
-    pub fn lazy_id(request: &LazyRequest, blob: &dyn Blob) -> Option<String> {
-        Some(id_of(request, blob.size()?, blob.version()?))
+    /// The id that a place has in the store, or would have; `None` where it cannot be started from early.
+    pub fn lazy_id(request: &LazyRequest, place: &ArtifactDisk) -> Option<String> {
+        id_of(request, place)
     }
 
     /// Whether a disk of this name was made in a machine's directory.
@@ -204,7 +269,7 @@ impl Store {
     /// # Errors
     /// `NotFound`; `InUse` when another process fetches it; `Corrupt` with the reason when it turned out to be another
     /// file than its digest said.
-    pub fn resume_lazy(self: &Arc<Self>, access: LazyAccess, id: &str) -> Result<Lazily> {
+    pub fn resume_lazy(self: &Arc<Self>, access: &LazyAccess, id: &str) -> Result<Lazily> {
         let dir = self.lazy_dir(id)?;
         let record = read_record(&dir)?;
         if let Some(image) = record.image {
@@ -213,31 +278,33 @@ impl Store {
         let lock = lock(&dir)?;
         let source = dirs::open(&dir, SOURCE, OFlags::RDWR)?;
         let journal = dirs::open(&dir, JOURNAL, OFlags::RDWR)?;
-        let (journal, noted) = match Journal::open(journal, record.size, CHUNK) {
+        let units = record.units()?;
+        let (journal, noted) = match Journal::open(journal, &units) {
             Ok(opened) => opened,
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 tracing::warn!(from = record.label, %error, "everything is fetched again");
-                (Journal::create(dirs::create(&dir, JOURNAL)?, record.size, CHUNK)?, Vec::new())
+                (Journal::create(dirs::create(&dir, JOURNAL)?, &units)?, Vec::new())
             }
             Err(error) => return Err(error),
         };
         source.set_len(record.size).doing(|| "make room for an image".into())?;
         let remote = Remote::new(Arc::clone(&access.connect), record.identification(), None);
-        let arriving = Arc::new(Arriving::new(remote, source, journal, record.size, &noted));
+        let arriving = Arc::new(Arriving::new(remote, source, journal, units, &noted));
         let formats = Arc::clone(&access.formats);
-        let reader = DiskReader::known(
-            Arc::clone(&arriving),
-            formats,
-            &record.format,
-            record.virtual_size,
-            &self.limits,
-        );
-        self.start(access, id.to_owned(), record, arriving, reader, lock).map(Lazily::Served)
+        let length = record.length.unwrap_or(record.size);
+        let file = ImageFile::window(Arc::clone(&arriving), record.start, length);
+        let reader = DiskReader::known(file, formats, &record.format, record.virtual_size, &self.limits);
+        arriving.serve()?;
+        let started = self.start(access, id.to_owned(), record, Arc::clone(&arriving), reader, lock);
+        if started.is_err() {
+            arriving.close();
+        }
+        started.map(Lazily::Served)
     }
 
     fn start(
         self: &Arc<Self>,
-        access: LazyAccess,
+        access: &LazyAccess,
         id: String,
         record: LazyRecord,
         arriving: Arc<Arriving>,
@@ -245,7 +312,7 @@ impl Store {
         lock: File,
     ) -> Result<Arc<LazyImage>> {
         let directory = self.path.join("lazy").join(&id);
-        let LazyAccess { formats, pace, .. } = access;
+        let (formats, pace) = (Arc::clone(&access.formats), access.pace);
         let store = Arc::clone(self);
         let parts = Parts { store, formats, id, directory, record, arriving, reader, _lock: lock, pace };
         LazyImage::start(parts).map(Arc::new)
@@ -260,8 +327,11 @@ impl Store {
         let mut request = ImportRequest::new(file);
         request.name.clone_from(&parts.record.name);
         request.replace = true;
-        request.source_digest = true;
         request.recorded_as = Some(parts.record.label.clone());
+        // What it is made of is on the other side; here it is known as an image file, or as an archive of one.
+        request.reading.unpack = parts.record.unpack();
+        request.reading.member.clone_from(&parts.record.member);
+        request.source_digest = parts.record.pieces.is_empty();
         request.checksums = parts.record.sha256.into_iter().map(Into::into).collect();
         let imported = self.import(access, &request, progress).map_err(|error| {
             // The file's own name says nothing to anybody.

@@ -48,8 +48,8 @@ pub(crate) struct Wrappings {
 pub(crate) enum Unwrapped {
     /// An image file that can be read at random.
     Whole(Arc<dyn Source>, Wrappings),
-    /// One that is compressed, from the beginning of `reader`'s bytes on.
-    Packed,
+    /// One that cannot: it is packed like this. `None`: it is a member of an archive, stored with holes.
+    Packed(Option<Transport>),
 }
 
 /// Decides which wrapping comes off next.
@@ -197,7 +197,7 @@ impl Arriving {
 pub(crate) fn unwrap_source(
     mut source: Arc<dyn Source>,
     plan: &Plan<'_>,
-    member: Option<&str>,
+    member: Meant<'_>,
     is_image: &dyn Fn(&dyn Source) -> Result<bool>,
 ) -> Result<Unwrapped> {
     let mut wrappings = Wrappings::default();
@@ -209,24 +209,26 @@ pub(crate) fn unwrap_source(
             Some(_) if *plan.unpack == Unpack::Auto && is_image(source.as_ref())? => break,
             None => break,
             Some(Transport::Tar) => {
-                let Some((window, name)) = member_of(&source, member)? else { return Ok(Unwrapped::Packed) };
+                let Some((window, name)) = member_of(&source, member)? else {
+                    return Ok(Unwrapped::Packed(None));
+                };
                 source = window;
                 wrappings.transports.push(Transport::Tar);
                 wrappings.member = Some(name);
             }
-            Some(_) => return Ok(Unwrapped::Packed),
+            Some(packed) => return Ok(Unwrapped::Packed(Some(packed))),
         }
     }
-    if member.is_some() && wrappings.member.is_none() {
+    if member.path.is_some() && wrappings.member.is_none() {
         return Err(no_archive(source.label()));
     }
     Ok(Unwrapped::Whole(source, wrappings))
 }
 
 /// The chosen member as a window of the archive; `None` when it is stored with holes.
-fn member_of(source: &Arc<dyn Source>, member: Option<&str>) -> Result<Option<(Arc<dyn Source>, String)>> {
+fn member_of(source: &Arc<dyn Source>, member: Meant<'_>) -> Result<Option<(Arc<dyn Source>, String)>> {
     let mut walk = Walk::new(Cursor::new(Arc::clone(source)), source.label());
-    let mut chooser = Chooser::new(source.label(), member.into());
+    let mut chooser = Chooser::new(source.label(), member);
     let mut found = None;
     while let Some(entry) = walk.next()? {
         if chooser.consider(&entry)? {

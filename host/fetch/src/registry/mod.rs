@@ -77,6 +77,16 @@ impl Registry {
         })
     }
 
+    /// Asks whether the caller may have what a reference names: a digest needs no resolving, and is no permission.
+    ///
+    /// # Errors
+    /// As [`Registry::resolve`].
+    pub fn ask(&self, reference: &Reference) -> Result<()> {
+        self.everywhere(reference, async |endpoint| {
+            self.ask_manifest(endpoint, Method::HEAD, reference).await.map(drop)
+        })
+    }
+
     /// The manifest or index behind a reference, verified against its digest.
     ///
     /// # Errors

@@ -11,9 +11,9 @@ mod qed;
 mod tar;
 mod transport;
 mod vdi;
-mod vhdx;
+pub mod vhdx;
 mod vmdk;
-mod vpc;
+pub mod vpc;
 
 use witvirt_disk::ErrorKind;
 

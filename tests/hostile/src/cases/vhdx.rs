@@ -10,7 +10,8 @@ use crate::crc32c::crc32c;
 const MIB: usize = 1 << 20;
 const LOG: usize = MIB;
 const METADATA: usize = 2 * MIB;
-const TABLE: usize = 3 * MIB;
+/// Where the table of blocks is.
+pub const TABLE: usize = 3 * MIB;
 
 fn guid(text: &str) -> [u8; 16] {
     Uuid::parse_str(text).expect("a constant").to_bytes_le()
@@ -25,8 +26,9 @@ fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// What is said of an image.
-struct Made {
-    size: u64,
+pub struct Made {
+    /// Bytes of the disk.
+    pub size: u64,
     block: u32,
     sector: u32,
     table_length: u32,
@@ -34,7 +36,8 @@ struct Made {
     entry: u64,
     log_id: [u8; 16],
     log: Vec<u8>,
-    locator: Option<Vec<u8>>,
+    /// Where its parent is.
+    pub locator: Option<Vec<u8>>,
     /// An item that nobody knows, marked required.
     unknown: bool,
 }
@@ -57,7 +60,8 @@ impl Default for Made {
 }
 
 impl Made {
-    fn build(self) -> Vec<u8> {
+    /// The image: 4 MiB.
+    pub fn build(self) -> Vec<u8> {
         let mut file = Bytes::new(4 * MIB).put(0, b"vhdxfile");
         for (offset, sequence) in [(0x1_0000, 1), (0x2_0000, 2)] {
             let header = Bytes::new(4096)
@@ -114,7 +118,7 @@ impl Made {
 }
 
 /// A locator of a parent with these pairs of texts.
-fn locator(pairs: &[(&str, &str)]) -> Vec<u8> {
+pub fn locator(pairs: &[(&str, &str)]) -> Vec<u8> {
     let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
     let mut bytes = Bytes::new(20 + 12 * pairs.len())
         .put(0, &guid("B04AEFB7-D19E-4A81-B789-25B8E9445913"))
@@ -172,6 +176,7 @@ fn logged(name: &str, log: Vec<u8>) -> Case {
     )
 }
 
+/// Those of this file.
 pub fn cases(place: &Place) -> Vec<Case> {
     [metadata(), logs(), parents(place)].concat()
 }

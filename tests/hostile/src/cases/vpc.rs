@@ -9,7 +9,7 @@ use crate::case::{Case, Place};
 const NOWHERE: u64 = u64::MAX;
 
 /// The checksum that both structures have: the complement of the sum of all other bytes.
-fn sealed(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
+pub fn sealed(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
     bytes[at..at + 4].fill(0);
     let sum: u32 = bytes.iter().map(|byte| u32::from(*byte)).sum();
     bytes[at..at + 4].copy_from_slice(&(!sum).to_be_bytes());
@@ -70,6 +70,7 @@ fn differencing(path: &str) -> Vec<u8> {
     file
 }
 
+/// Those of this file.
 pub fn cases(place: &Place) -> Vec<Case> {
     let far = &(1u64 << 62).to_be_bytes()[..];
     let rows: Vec<Row> = vec![

@@ -165,6 +165,7 @@ Examples:
   witvirt run domain.xml --name test --rm
   witvirt run debian-12.qcow2 --memory 2GiB --cpus 2
   witvirt run --lazy https://images.example/debian-12.qcow2
+  witvirt run --lazy docker://registry.example/debian:12
   witvirt run debian-12 --detach";
 
 /// Places of a daemon that differ from its config's.

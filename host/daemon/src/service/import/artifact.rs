@@ -1,5 +1,7 @@
 //! Artifacts of registries: the host fetches and verifies, a plugin says what the blobs mean.
 
+mod places;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,6 +18,9 @@ use witvirt_fetch::{Authorities, DockerConfig, Helpers, Reference, Registry, Reg
 use super::{As, Import, invalid, login_of, platform};
 use crate::api::image::{ImportReply, RemoteAccess};
 use crate::api::{Error, ErrorKind};
+use crate::service::plugins::Plugins;
+
+pub(in crate::service) use places::{Places, as_disk_error, places};
 
 /// Blobs that are asked for at the same time before anything is downloaded.
 const AT_ONCE: usize = 8;
@@ -43,9 +48,12 @@ impl Import<'_> {
         };
         let registry = self.service.fetch.registry(access);
         let digest = registry.resolve(reference)?;
+        if reference.digest().is_some() {
+            registry.ask(reference)?;
+        }
         let label = format!("docker://{}{tail}", reference.with_digest(digest));
         // Whoever waits here has shown the registry credentials of its own and got a digest.
-        self.service.flights.alone(&label, self.watch, || {
+        self.service.flights.alone(&label, self.watch, |_| {
             if let Some(found) = self.known(&|origin| origin.source.path == label)? {
                 return self.adopt(found);
             }
@@ -74,21 +82,13 @@ impl Import<'_> {
         reference: &Reference,
         label: String,
     ) -> Result<ImportReply, Error> {
-        let document = registry.select(reference, &platform(self.request.platform.as_deref())?)?;
-        let text = String::from_utf8(document.bytes().to_vec())
-            .map_err(|_| invalid(format!("{label}: the manifest is not UTF-8")))?;
-        let manifest = core::Manifest { media_type: document.media_type().to_owned(), text };
-        let artifact = Artifact {
-            registry,
-            reference: reference.with_digest(document.digest()),
-            descriptors: document.blobs().to_vec(),
-            label,
+        let (plugins, member) = (self.service.plugins(), self.request.member.as_deref());
+        let wanted = Wanted {
+            platform: self.request.platform.as_deref(),
+            layout: self.request.layout.as_deref(),
+            member,
         };
-        let plugins = self.service.plugins();
-        let member = self.request.member.as_deref();
-        let (plugin, layout) = choose(plugins, &manifest, self.request.layout.as_deref())?;
-        let mut small = |blob: &core::Descriptor| artifact.small(blob.digest);
-        let plan = interpret(&*plugin, &layout, &manifest, member, &mut small, &Limits::default())?;
+        let (artifact, plan, layout) = planned(registry, plugins, reference, &wanted, label)?;
         let disk = disk_of(&plan, member)?;
         let beside = Beside { files: artifact.files(&plan.files)?, facts: facts(&plan, &layout) };
         match &disk.content {
@@ -114,7 +114,7 @@ impl Import<'_> {
         let mut missing = None;
         for place in places {
             let mut disk = artifact.disk(None, &[(0, place)])?;
-            disk.pieces.iter_mut().for_each(|piece| piece.whiteouts = Some(whiteouts.clone()));
+            hide(&mut disk, &whiteouts);
             match self.import_disk(disk, format, beside) {
                 Err(error) if error.kind == ErrorKind::NotFound => missing = Some(error),
                 ended => return ended,
@@ -140,10 +140,47 @@ impl Import<'_> {
     }
 }
 
+/// Has a layer not show what those above it delete, and note what it deletes itself.
+fn hide(layer: &mut ArtifactDisk, whiteouts: &Whiteouts) {
+    layer.pieces.iter_mut().for_each(|piece| piece.whiteouts = Some(whiteouts.clone()));
+}
+
 /// What an artifact holds beside its disk.
 struct Beside {
     files: Vec<ArtifactFile>,
     facts: Vec<(String, String)>,
+}
+
+/// What a user says of an artifact.
+#[derive(Default)]
+struct Wanted<'a> {
+    platform: Option<&'a str>,
+    layout: Option<&'a str>,
+    member: Option<&'a str>,
+}
+
+/// An artifact, what its plugin says it holds, and the layout that it is read as.
+fn planned<'a>(
+    registry: &'a Registry,
+    plugins: &Plugins,
+    reference: &Reference,
+    wanted: &Wanted<'_>,
+    label: String,
+) -> Result<(Artifact<'a>, Plan, String), Error> {
+    let document = registry.select(reference, &platform(wanted.platform)?)?;
+    let text = String::from_utf8(document.bytes().to_vec())
+        .map_err(|_| invalid(format!("{label}: the manifest is not UTF-8")))?;
+    let manifest = core::Manifest { media_type: document.media_type().to_owned(), text };
+    let artifact = Artifact {
+        registry,
+        reference: reference.with_digest(document.digest()),
+        descriptors: document.blobs().to_vec(),
+        label,
+    };
+    let (plugin, layout) = choose(plugins, &manifest, wanted.layout)?;
+    let mut small = |blob: &core::Descriptor| artifact.small(blob.digest);
+    let plan = interpret(&*plugin, &layout, &manifest, wanted.member, &mut small, &Limits::default())?;
+    Ok((artifact, plan, layout))
 }
 
 impl Artifact<'_> {

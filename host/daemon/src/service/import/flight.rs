@@ -4,8 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use witvirt_core::Digest;
+
 use crate::api::{Error, ErrorKind};
 use crate::service::watch::Watch;
+
+/// How many downloads are remembered for those who wait.
+const REMEMBERED: usize = 256;
 
 /// How often one who waits looks whether it still has to.
 const LOOK: Duration = Duration::from_millis(200);
@@ -16,10 +21,12 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(in crate::service) struct Flights {
     running: Mutex<HashMap<String, Arc<Watch>>>,
     ended: Condvar,
+    /// Which version of what a key names became which image.
+    landed: Mutex<HashMap<String, (String, Digest)>>,
 }
 
 impl Flights {
-    /// Runs `work` while nobody else runs with the same `key`.
+    /// Runs `work` while nobody else runs with the same `key`; it gets whether it had to wait for somebody.
     ///
     /// # Errors
     /// `work`'s; that the caller went away while it waited.
@@ -27,22 +34,39 @@ impl Flights {
         &self,
         key: &str,
         watch: &Arc<Watch>,
-        work: impl FnOnce() -> Result<T, Error>,
+        work: impl FnOnce(bool) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let mut waited = false;
         let mut running = self.lock();
         while let Some(other) = running.get(key) {
             if watch.cancelled() {
                 return Err(Error::new(ErrorKind::Unavailable, "cancelled"));
             }
+            waited = true;
             watch.follow(Some(Arc::clone(other)));
-            let waited = self.ended.wait_timeout(running, LOOK);
-            running = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let look = self.ended.wait_timeout(running, LOOK);
+            running = look.unwrap_or_else(PoisonError::into_inner).0;
         }
         watch.follow(None);
         running.insert(key.to_owned(), Arc::clone(watch));
         drop(running);
         let _ends = End { flights: self, key };
-        work()
+        work(waited)
+    }
+
+    /// Notes what a version became, for those who wait for the same and are told the same version.
+    pub(super) fn land(&self, key: &str, version: &str, image: Digest) {
+        let mut landed = self.landed.lock().unwrap_or_else(PoisonError::into_inner);
+        if landed.len() >= REMEMBERED {
+            landed.clear();
+        }
+        landed.insert(key.to_owned(), (version.to_owned(), image));
+    }
+
+    /// What the last one made of this version.
+    pub(super) fn landed(&self, key: &str, version: &str) -> Option<Digest> {
+        let landed = self.landed.lock().unwrap_or_else(PoisonError::into_inner);
+        landed.get(key).filter(|(known, _)| known == version).map(|(_, image)| *image)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Watch>>> {
@@ -79,7 +103,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let work = || {
+                    let work = |_| {
                         most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         std::thread::sleep(Duration::from_millis(20));
                         inside.fetch_sub(1, Ordering::SeqCst);
@@ -88,13 +112,35 @@ mod tests {
                     flights.alone("a", &Arc::new(Watch::default()), work).unwrap();
                 });
             }
-            scope.spawn(|| flights.alone("b", &Arc::new(Watch::default()), || Ok(())).unwrap());
+            scope.spawn(|| flights.alone("b", &Arc::new(Watch::default()), |_| Ok(())).unwrap());
         });
         assert_eq!(most.load(Ordering::SeqCst), 1);
         let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            flights.alone::<()>("a", &Arc::new(Watch::default()), || panic!("broke"))
+            flights.alone::<()>("a", &Arc::new(Watch::default()), |_| panic!("broke"))
         }));
         assert!(gone.is_err());
-        flights.alone("a", &Arc::new(Watch::default()), || Ok(())).unwrap();
+        flights.alone("a", &Arc::new(Watch::default()), |_| Ok(())).unwrap();
+    }
+
+    #[test]
+    fn those_who_waited_take_what_landed_of_their_version() {
+        let flights = Flights::default();
+        let image = witvirt_core::Digest::from_bytes([7; 32]);
+        let (begun, goes_on) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let first = |waited: bool| {
+                assert!(!waited);
+                begun.send(()).unwrap();
+                std::thread::sleep(Duration::from_millis(50));
+                flights.land("a", "v1", image);
+                Ok(())
+            };
+            let first = scope.spawn(|| flights.alone("a", &Arc::new(Watch::default()), first).unwrap());
+            goes_on.recv().unwrap();
+            let found = |waited: bool| Ok((waited, flights.landed("a", "v1"), flights.landed("a", "v2")));
+            let found = flights.alone("a", &Arc::new(Watch::default()), found).unwrap();
+            assert_eq!(found, (true, Some(image), None));
+            first.join().unwrap();
+        });
     }
 }

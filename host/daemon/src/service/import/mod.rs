@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use witvirt_core::Name;
+use witvirt_core::{Digest, Name};
 use witvirt_disk::{
     Access, AllowedDirs, Checksum, ImageState, ImageSummary, ImportRequest as DiskImport, ImportSource,
     Origin, Reading, Unpack,
@@ -24,10 +24,10 @@ use super::watch::{Watch, with_progress};
 use crate::api::image::{ImportReply, ImportRequest, PullPolicy, RemoteAccess};
 use crate::api::{Error, ErrorKind, Progress};
 
-pub(super) use self::artifact::registry_access;
+pub(super) use self::artifact::{Places, as_disk_error, places, registry_access};
 pub(super) use self::flight::Flights;
 pub use self::place::name_of;
-pub(super) use self::place::platform;
+pub(super) use self::place::{name_of_source, platform};
 
 impl Service {
     /// Imports an image into the store. `anywhere`: the caller could read every file of this host anyway.
@@ -37,16 +37,24 @@ impl Service {
         anywhere: bool,
     ) -> mpsc::Receiver<Progress<ImportReply>> {
         let service = Arc::clone(self);
-        with_progress("import", move |watch| {
-            let place = Place::parse(&request.source)?;
-            let name = Some(request.name.clone().map_or_else(|| place.name(), Ok)?);
-            let job = Import { service: &service, request: &request, name, watch, who: As::Requester };
-            match place {
-                Place::Here(path) => job.import_file(&path, anywhere),
-                Place::Http(url) => job.import_url(&url),
-                Place::Registry(reference) => job.import_artifact(&reference),
-            }
-        })
+        with_progress("import", move |watch| service.import_now(&request, anywhere, watch))
+    }
+
+    /// The same, on this thread.
+    pub(super) fn import_now(
+        self: &Arc<Self>,
+        request: &ImportRequest,
+        anywhere: bool,
+        watch: &Arc<Watch>,
+    ) -> Result<ImportReply, Error> {
+        let place = Place::parse(&request.source)?;
+        let name = Some(request.name.clone().map_or_else(|| place.name(), Ok)?);
+        let job = Import { service: self, request, name, watch, who: As::Requester };
+        match place {
+            Place::Here(path) => job.import_file(&path, anywhere),
+            Place::Http(url) => job.import_url(&url),
+            Place::Registry(reference) => job.import_artifact(&reference),
+        }
     }
 }
 
@@ -101,12 +109,21 @@ impl Import<'_> {
         };
         let label = blob.label().to_owned();
         // Whoever waits here has shown the server credentials of its own and got an answer.
-        self.service.flights.alone(&label, self.watch, || {
-            if let Some(reply) = self.with_checksum(&label)? {
-                return Ok(reply);
+        let flights = &self.service.flights;
+        let version = blob.version().map(str::to_owned);
+        flights.alone(&label, self.watch, |waited| {
+            // Two answers of one version mean the same bytes, as they do when a download goes on.
+            let version = version.as_deref();
+            let landed = version.filter(|_| waited).and_then(|version| flights.landed(&label, version));
+            if let Some(found) = self.in_store(&label, landed)? {
+                return self.adopt(found);
             }
             let wanted = self.wanted(ImportSource::Blob(Arc::clone(&blob)))?;
-            self.store(&wanted, None, Vec::new())
+            let reply = self.store(&wanted, None, Vec::new())?;
+            if let Some(version) = version {
+                flights.land(&label, version, reply.image.digest);
+            }
+            Ok(reply)
         })
     }
 
@@ -161,16 +178,17 @@ impl Import<'_> {
         }
     }
 
-    /// The image that a server's file with the checksum of the request was made into, if the store has it.
-    fn with_checksum(&self, label: &str) -> Result<Option<ImportReply>, Error> {
-        let wanted = checksums(&self.request.checksums)?;
-        let same = |origin: &Origin| {
-            let digest = origin.source.digest.map(Checksum::from);
-            self.is_of(origin, label) && digest.is_some_and(|digest| wanted.contains(&digest))
-        };
-        match self.known(&same)? {
-            Some(found) => self.adopt(found).map(Some),
-            None => Ok(None),
+    /// The image that a server's file was made into, if the store has it: the one that has just been made of it, or one that
+    /// the checksums of the request tell.
+    fn in_store(&self, label: &str, landed: Option<Digest>) -> Result<Option<Known>, Error> {
+        if let Some(image) = landed {
+            let found = self.known(&|origin| self.is_of(origin, label))?;
+            return Ok(found.filter(|found| found.summary.digest == image));
+        }
+        if self.request.checksums.is_empty() {
+            Ok(None)
+        } else {
+            self.known(&|origin| self.is_of(origin, label))
         }
     }
 
@@ -187,8 +205,21 @@ impl Import<'_> {
     /// An image of the store that is good, came from the source (among others, perhaps) and is read as the request wants it.
     fn known(&self, is: &dyn Fn(&Origin) -> bool) -> Result<Option<Known>, Error> {
         let format = self.request.format.as_ref();
-        let fits =
-            |origin: &Origin| is(origin) && format.is_none_or(|format| *format == origin.source.format);
+        let (wanted, unpack) = (checksums(&self.request.checksums)?, unpack(self.request.unpack.as_deref())?);
+        // Other sums than SHA-256 are not recorded: whoever gives one has the source read again.
+        let summed = |origin: &Origin| {
+            wanted.iter().all(|sum| origin.source.digest.is_some_and(|digest| *sum == Checksum::from(digest)))
+        };
+        let unpacked = |origin: &Origin| match &unpack {
+            Unpack::Stated(transports) => *transports == origin.transport,
+            Unpack::Auto => true,
+        };
+        let fits = |origin: &Origin| {
+            is(origin)
+                && format.is_none_or(|format| *format == origin.source.format)
+                && summed(origin)
+                && unpacked(origin)
+        };
         let images = self.service.resources().store.list()?;
         let ready = images.into_iter().filter(|summary| summary.state == ImageState::Ready);
         let mut found = ready.filter_map(|summary| {

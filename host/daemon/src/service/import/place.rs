@@ -51,6 +51,14 @@ impl Place {
     }
 }
 
+/// What an image from a source is called unless the user says so.
+///
+/// # Errors
+/// When it is no source, or nothing usable is left of its name.
+pub(in crate::service) fn name_of_source(text: &str) -> Result<Name, Error> {
+    Place::parse(text)?.name()
+}
+
 /// A source in messages: what may be a password is not shown.
 pub(super) fn shown(source: &str) -> String {
     let Some((scheme, rest)) = source.split_once("://") else { return source.escape_debug().to_string() };

@@ -31,9 +31,9 @@ impl Store {
         let is_image =
             |source: &dyn Source| Ends::read(source)?.is_image(access.formats, reading.format.as_deref());
         let member = reading.member.as_deref();
-        let (image, wrappings) = match unwrap_source(Arc::clone(&source), &plan, member, &is_image)? {
+        let (image, wrappings) = match unwrap_source(Arc::clone(&source), &plan, member.into(), &is_image)? {
             Unwrapped::Whole(image, wrappings) => (image, wrappings),
-            Unwrapped::Packed => return self.import_packed_file(access, source, request, progress),
+            Unwrapped::Packed(_) => return self.import_packed_file(access, source, request, progress),
         };
         let chain = if wrappings.transports.is_empty() {
             let file = SourceFile {

@@ -145,8 +145,8 @@ fn vhdx_differencing_over_vhdx() {
     let linkage = |id: Uuid| format!("{{{}}}", id.hyphenated().to_string().to_uppercase());
     let child = |parent: &str, id: Uuid| {
         let pairs = [("parent_linkage", &*linkage(id)), ("relative_path", parent)];
-        let made =
-            vhdx::Made { size: 8 << 20, locator: Some(vhdx::locator(&pairs)), ..vhdx::Made::default() };
+        let mut made = vhdx::Made::default();
+        (made.size, made.locator) = (8 << 20, Some(vhdx::locator(&pairs)));
         // Block 1 is in part here; block 5 is all zeros; block 6 is all here.
         let mut bits = vec![0u8; MIB];
         let sectors = [2048usize, 2049, 3000, 4095];

@@ -158,7 +158,7 @@ fn a_start_that_waits_for_an_image_shows_how_far_it_is_on_a_terminal() -> Result
     web.set_rate(8 << 20);
     let spec = machine(&host, "m", "", &web.url(), "")?;
     host.run(&["create", &spec.to_string_lossy()])?;
-    let mut terminal = Terminal::start(&mut host.command(&["start", "m"]))?;
+    let terminal = Terminal::start(&mut host.command(&["start", "m"]))?;
     wait_for("the terminal to show how far it is", || {
         let shown = terminal.shown();
         let numbers = shown.contains("/s ETA") && shown.contains(" MiB/");

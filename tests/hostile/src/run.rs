@@ -14,8 +14,8 @@ use crate::case::{Case, Place, What};
 use crate::child::{Order, Outcome, READY};
 use crate::plugins;
 
-/// How long an import may take before its process is killed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long an import may take before its process is killed: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long the plugins may take to be loaded: whoever is first compiles them.
 const LOADING: Duration = Duration::from_secs(300);

@@ -2,21 +2,30 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use witvirt_harness::host::wait_for;
 use witvirt_harness::tools;
 
-/// Debian's docker-registry at a port of its own, which stays the same over stops.
+/// Debian's docker-registry behind a slow line, whose port stays the same when it is cut.
 pub struct Registry {
-    directory: tempfile::TempDir,
-    address: String,
-    process: Option<Child>,
+    _directory: tempfile::TempDir,
+    /// Of the registry itself.
+    behind: SocketAddr,
+    /// Of the line to it.
+    address: SocketAddr,
+    process: Child,
+    open: Arc<Mutex<Option<Vec<TcpStream>>>>,
 }
+
+/// Bytes a second over each connection: slower than a guest reads.
+const RATE: u64 = 4 << 20;
 
 impl Registry {
     /// `None`, with the reason printed, where a program is missing.
@@ -28,16 +37,35 @@ impl Registry {
             }
         }
         let directory = tempfile::tempdir()?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let address = format!("127.0.0.1:{port}");
-        let data = directory.path().join("data");
+        let behind = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: {address}\n",
-            data.display()
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: {behind}\n",
+            directory.path().join("data").display()
         );
         fs::write(directory.path().join("config.yml"), config)?;
-        let mut registry = Self { directory, address, process: None };
-        registry.up()?;
+        let program = tools::find("docker-registry").context("no docker-registry")?;
+        let mut command = Command::new(program);
+        command.arg("serve").arg(directory.path().join("config.yml"));
+        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let line = TcpListener::bind("127.0.0.1:0")?;
+        let address = line.local_addr()?;
+        let open = Arc::new(Mutex::new(Some(Vec::new())));
+        let registry = Self { _directory: directory, behind, address, process, open: Arc::clone(&open) };
+        wait_for("the registry to listen", || Ok(TcpStream::connect(behind).ok()))?;
+        std::thread::spawn(move || {
+            for client in line.incoming().map_while(std::result::Result::ok) {
+                // Cut, it takes connections and closes them.
+                let Some(open) = &mut *open.lock().unwrap_or_else(PoisonError::into_inner) else { continue };
+                let Ok(server) = TcpStream::connect(behind) else { continue };
+                for (from, to, rate) in [(&client, &server, 0), (&server, &client, RATE)] {
+                    if let (Ok(from), Ok(to), Ok(kept)) = (from.try_clone(), to.try_clone(), from.try_clone())
+                    {
+                        open.push(kept);
+                        std::thread::spawn(move || pass_on(from, to, rate));
+                    }
+                }
+            }
+        });
         Ok(Some(registry))
     }
 
@@ -55,20 +83,17 @@ impl Registry {
         format!("docker://{}/{name}", self.address)
     }
 
-    pub fn up(&mut self) -> Result<()> {
-        let program = tools::find("docker-registry").context("no docker-registry")?;
-        let mut command = Command::new(program);
-        command.arg("serve").arg(self.directory.path().join("config.yml"));
-        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.process = Some(quiet.spawn()?);
-        wait_for("the registry to listen", || Ok(TcpStream::connect(&self.address).ok()))?;
-        Ok(())
+    /// Mends the line.
+    pub fn up(&self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get_or_insert_default();
     }
 
-    pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
+    /// Cuts the line.
+    pub fn stop(&self) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for stream in open.into_iter().flatten() {
+            let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
@@ -81,7 +106,7 @@ impl Registry {
             command.arg("--preserve-digests");
         }
         command.arg(format!("oci:{}:image", layout.display()));
-        tools::run(command.arg(self.url(name)))?;
+        tools::run(command.arg(format!("docker://{}/{name}", self.behind)))?;
         Ok(())
     }
 }
@@ -89,7 +114,23 @@ impl Registry {
 impl Drop for Registry {
     fn drop(&mut self) {
         self.stop();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
+}
+
+/// Copies until one end is gone, at most `rate` bytes a second (0: as fast as it goes).
+fn pass_on(mut from: TcpStream, mut to: TcpStream, rate: u64) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        if to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+        if rate > 0 {
+            std::thread::sleep(Duration::from_secs_f64(count as f64 / rate as f64));
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
 }
 
 /// An artifact in the making, as a directory in the OCI layout.

@@ -21,7 +21,7 @@ fn raw(files: usize) -> Result<(tempfile::TempDir, PathBuf, Vec<String>)> {
 
 /// The guest reads everything, while the registry goes away and comes back and daemons are killed; in the end it starts
 /// without the registry.
-fn survives(host: &Host, registry: &mut Registry, url: &str, expected: &[String]) -> Result<()> {
+fn survives(host: &Host, registry: &Registry, url: &str, expected: &[String]) -> Result<()> {
     let daemon = host.daemon()?;
     start(host, &machine(host, "m", "lazy.read", url, "")?)?;
     let pid = host.wait_state("m", "running")?["pid"].clone();
@@ -50,7 +50,7 @@ fn survives(host: &Host, registry: &mut Registry, url: &str, expected: &[String]
     // The guest dies too, and is started again over what is here.
     kill(u32::try_from(pid.as_u64().unwrap_or_default())?, "KILL");
     host.wait_state("m", "crashed")?;
-    registry.up()?;
+    registry.up();
     host.run(&["start", "m"])?;
     let log = host.wait_console("m", DONE)?;
     let (_, last) = log.rsplit_once(UP).unwrap_or_default();
@@ -70,18 +70,18 @@ fn survives(host: &Host, registry: &mut Registry, url: &str, expected: &[String]
 
 #[test]
 fn a_container_disk_is_read_in_the_middle_of_its_layer() -> Result<()> {
-    let Some(mut registry) = Registry::start()? else { return Ok(()) };
+    let Some(registry) = Registry::start()? else { return Ok(()) };
     let (file, expected) = image(6)?;
     registry.push(&container_disk(&file)?, "disks/vm:1", false)?;
     let host = Host::new(&registry.config())?;
     let url = registry.url("disks/vm:1");
-    survives(&host, &mut registry, &url, &expected)?;
+    survives(&host, &registry, &url, &expected)?;
+    let _daemon = host.daemon()?;
     let images = host.json(&["image", "ls"])?;
     ensure!(images[0]["names"][0] == "vm" && images[0]["state"] == "ready", "{images}");
 
     // A second machine needs nothing of the registry but the digest.
-    registry.up()?;
-    let _daemon = host.daemon()?;
+    registry.up();
     start(&host, &machine(&host, "n", "", &url, "")?)?;
     ensure!(arriving(&host, "n")?.is_null(), "it was fetched again");
     host.wait_console("n", UP)?;
@@ -90,12 +90,12 @@ fn a_container_disk_is_read_in_the_middle_of_its_layer() -> Result<()> {
 
 #[test]
 fn a_disk_in_chunks_boots_from_the_chunks_that_it_reads() -> Result<()> {
-    let Some(mut registry) = Registry::start()? else { return Ok(()) };
+    let Some(registry) = Registry::start()? else { return Ok(()) };
     let (_directory, raw, expected) = raw(6)?;
-    registry.push(&tart(&raw, 16 << 20)?, "machines/debian", false)?;
+    registry.push(&tart(&raw, 16 << 20)?, "machines/debian:12", false)?;
     let host = Host::new(&registry.config())?;
-    let url = registry.url("machines/debian");
-    survives(&host, &mut registry, &url, &expected)
+    let url = registry.url("machines/debian:12");
+    survives(&host, &registry, &url, &expected)
 }
 
 #[test]

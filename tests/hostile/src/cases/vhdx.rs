@@ -176,7 +176,7 @@ fn logged(name: &str, log: Vec<u8>) -> Case {
     )
 }
 
-/// Those of this file.
+/// Those of VHDX.
 pub fn cases(place: &Place) -> Vec<Case> {
     [metadata(), logs(), parents(place)].concat()
 }

@@ -70,7 +70,7 @@ fn differencing(path: &str) -> Vec<u8> {
     file
 }
 
-/// Those of this file.
+/// Those of VHD.
 pub fn cases(place: &Place) -> Vec<Case> {
     let far = &(1u64 << 62).to_be_bytes()[..];
     let rows: Vec<Row> = vec![

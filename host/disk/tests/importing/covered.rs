@@ -109,11 +109,18 @@ fn what_an_attempt_fetches_again_is_what_the_one_before_has_seen() {
 /// The head, too, of which the format is told.
 #[test]
 fn the_head_of_a_resumed_image_is_compared() {
-    let (bytes, _) = image(20, |number| number);
+    let (mut bytes, _) = image(20, |number| number);
+    bytes[..8].copy_from_slice(b"clusters");
     let bench = Bench::with(Installed(vec![clusters(20, |number| number)]));
-    import(&bench, &wanted(&broken(&bytes, 17 * MIB), "clusters", sha256(&bytes))).unwrap_err();
-    let lying = Arc::new(FakeBlob { lies_from: 0, ..FakeBlob::new(bytes.clone()) });
-    let error = import(&bench, &wanted(&lying, "clusters", sha256(&bytes))).unwrap_err();
+    let probed = |blob: &Arc<FakeBlob>| {
+        let mut wanted = wanted(blob, "", sha256(&bytes));
+        wanted.reading.format = None;
+        wanted
+    };
+    let error = import(&bench, &probed(&broken(&bytes, 17 * MIB))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let lying = Arc::new(FakeBlob { lies_from: 0, lies_to: 1, ..FakeBlob::new(bytes.clone()) });
+    let error = import(&bench, &probed(&lying)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Changed, "{error}");
 }
 
@@ -165,7 +172,7 @@ fn a_map_that_an_attempt_fetched_ahead_is_compared_by_the_next() {
     assert_eq!(import(&bench, &honest).unwrap().record.digest, disk);
 }
 
-/// Answers a range when the stream has passed it.
+/// Answers the lying ranges when the stream has passed them.
 #[derive(Debug)]
 struct Late {
     blob: Shared,
@@ -194,6 +201,9 @@ impl Blob for Late {
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        if offset < self.blob.0.lies_from {
+            return self.blob.read(offset, buffer);
+        }
         for _ in 0..500 {
             if self.streamed.load(Ordering::Relaxed) >= self.blob.0.bytes.len() as u64 {
                 break;
@@ -228,7 +238,12 @@ fn a_range_that_comes_after_the_stream_is_not_used() {
     const COUNT: u64 = 12;
     let (bytes, disk) = with_table(COUNT);
     let bench = Bench::with(Installed(vec![tabled(COUNT)]));
-    let blob = Shared(Arc::new(FakeBlob { lies_from: 8 << 20, ..FakeBlob::new(bytes.clone()) }));
+    let fake = FakeBlob {
+        lies_from: bytes.len() as u64 - COUNT,
+        delay: Duration::from_millis(1),
+        ..FakeBlob::new(bytes.clone())
+    };
+    let blob = Shared(Arc::new(fake));
     let mut request =
         ImportRequest::of(ImportSource::Blob(Arc::new(Late { blob, streamed: Arc::default() })));
     request.reading.format = Some("tabled".into());

@@ -8,6 +8,7 @@ mod parallels;
 mod parents;
 mod qcow2;
 mod qed;
+mod streams;
 mod tar;
 mod transport;
 mod vdi;
@@ -36,6 +37,7 @@ pub fn all(place: &Place) -> Vec<Case> {
         transport::cases(),
         tar::cases(place),
         artifact::cases(),
+        streams::cases(),
     ]
     .concat()
 }

@@ -77,7 +77,7 @@ fn deflated(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// 16 TiB by way of tables that name one cluster: as many L2 tables as the file can pass for having, each entry the same.
-fn aliased(entry: [u8; 8], tables: u64) -> Entry {
+pub(super) fn aliased(entry: [u8; 8], tables: u64) -> Entry {
     let size = tables << 29;
     let header = patched(
         &image(),

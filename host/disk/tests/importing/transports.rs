@@ -252,7 +252,7 @@ fn formats_with_their_tables_at_the_end_wait_for_it() {
     fs::write(bench.path("image"), &image).unwrap();
     let blob = Arc::new(FakeBlob::new(image));
     for request in [request(&blob), file(&bench, "image")] {
-        assert_eq!(import_once(&bench, &request).source.format, "trailer", "{:?}", request.source);
+        assert_eq!(import_once(&bench, &request).origin.source.format, "trailer", "{:?}", request.source);
     }
     // The server was asked for the end on its own.
     assert!(ranged.asked.lock().unwrap().iter().any(|(offset, _)| *offset >= 8 << 20));

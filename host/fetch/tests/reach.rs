@@ -87,10 +87,17 @@ fn what_the_operator_denies_and_registries_that_the_operator_names() {
 #[test]
 fn a_callers_own_authority_counts_for_registries_and_for_nobody_else() {
     let certificates = Certificates::new();
+    let blob = format!(r#"{{"digest":"sha256:{}","size":2,"mediaType":"x/y"}}"#, "0a".repeat(32));
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
     let manifest =
-        br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":[]}"#;
-    let server = Server::secure(certificates.server_config(), |_, _, wire| {
-        answer(wire, "200 OK", &["Content-Type: application/vnd.oci.image.manifest.v1+json"], manifest)
+        format!(r#"{{"schemaVersion":2,"mediaType":"{media_type}","config":{blob},"layers":[{blob}]}}"#);
+    let server = Server::secure(certificates.server_config(), move |_, _, wire| {
+        answer(
+            wire,
+            "200 OK",
+            &["Content-Type: application/vnd.oci.image.manifest.v1+json"],
+            manifest.as_bytes(),
+        )
     });
     let fetch = Fetch::new(&hasty()).unwrap();
     let reference = format!("docker://127.0.0.1:{}/a/b:1", server.port).parse().unwrap();

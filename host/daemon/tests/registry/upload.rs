@@ -25,7 +25,7 @@ fn send(site: &Site, query: &str, length: Option<usize>, body: &[u8]) -> String 
         }
     };
     let head = format!(
-        "POST /v1/images?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/octet-stream\r\n{framing}\r\n\r\n"
+        "PUT /v1/images?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/octet-stream\r\n{framing}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
     // The daemon may refuse before it has read everything.
@@ -73,7 +73,7 @@ fn uploads_that_are_not_what_was_promised_leave_nothing() {
     // A connection that says how much is to come, and then goes away.
     let mut stream = UnixStream::connect(site.socket()).unwrap();
     let head = format!(
-        "POST /v1/images?{query} HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
+        "PUT /v1/images?{query} HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
         bytes.len()
     );
     stream.write_all(head.as_bytes()).unwrap();

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 
 use cap_std::fs::Dir;
 use rustix::fs::{Mode, OFlags};
@@ -188,11 +188,11 @@ fn copy(from: &mut dyn Read, to: &mut dyn Write, most: u64) -> Result<(Digest, u
     }
 }
 
-/// SHA-256 of a stored file.
-pub(in crate::store) fn hash(file: &File) -> Result<Digest> {
-    let file = crate::store::images::duplicate(file)?;
-    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0)).doing(|| "rewind a file".into())?;
-    copy(&mut &file, &mut io::sink(), u64::MAX).map(|(digest, _)| digest)
+/// SHA-256 of a stored file, which is at its beginning before and afterwards.
+pub(in crate::store) fn hash(mut file: &File) -> Result<Digest> {
+    let (digest, _) = copy(&mut file, &mut io::sink(), u64::MAX)?;
+    file.rewind().doing(|| "rewind a file".into())?;
+    Ok(digest)
 }
 
 /// Removes files that an image's record no longer names. What cannot be removed does no harm.

@@ -89,8 +89,9 @@ pub enum DiskSource {
         /// Registry name of its format ("raw", "qcow2"); absent: probed, which never yields raw.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         format: Option<String>,
-        /// SHA-256 of the file, not for artifacts of registries: their references have digests. Of a machine that is started before all of the file is here, it is compared when it is; a
-        /// machine that runs from another file is paused then.
+        /// SHA-256 of the file; artifacts of registries have digests in their references instead. Of a machine that is
+        /// started before all of the file is here, it is compared when it is; a machine that runs from another file is
+        /// paused then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sha256: Option<Digest>,
     },

@@ -1,7 +1,7 @@
 //! An opened image.
 
 use witvirt_sdk::core::extent::{ExtentKind, Geometry, Page};
-use witvirt_sdk::disk::{ImageReader, ReadAt, Runs, be64, hex, read_exact};
+use witvirt_sdk::disk::{ImageReader, ReadAt, Runs, Window, be64, hex};
 
 use crate::directory::Directory;
 use crate::entry::{Entry, is_stored, plain};
@@ -17,6 +17,8 @@ pub struct Image<R> {
     source: R,
     header: Header,
     directory: Directory,
+    groups: Window,
+    bitmaps: Window,
 }
 
 /// The entries of a group.
@@ -37,7 +39,8 @@ impl<R: ReadAt> ImageReader for Image<R> {
     fn open(source: R) -> Result<Self, Error> {
         let header = Header::read(&source)?;
         let directory = Directory::read(&source, &header)?;
-        Ok(Self { source, header, directory })
+        let (groups, bitmaps) = (Window::default(), Window::default());
+        Ok(Self { source, header, directory, groups, bitmaps })
     }
 
     fn geometry(&self) -> Geometry {
@@ -88,7 +91,7 @@ impl<R: ReadAt> ImageReader for Image<R> {
 
 impl<R: ReadAt> Image<R> {
     /// The group for a guest offset; none where its table does not exist.
-    fn group_at(&self, guest: u64) -> Result<Option<Group>, Error> {
+    fn group_at(&mut self, guest: u64) -> Result<Option<Group>, Error> {
         let header = &self.header;
         let table = (guest / header.table_size()) as usize;
         let chunk = self.directory.tables.get(table).copied().unwrap_or_default();
@@ -99,11 +102,18 @@ impl<R: ReadAt> Image<R> {
         let skip = group * header.group_length();
         let length = header.group_length();
         let offset = place(header, self.source.size(), chunk, skip, length, "a table")?;
-        let bytes = read_exact(&self.source, offset, length as usize, "a table")?;
-        Ok(Some(Group { start: guest / header.group_size() * header.group_size(), bytes }))
+        let start = guest / header.group_size() * header.group_size();
+        let bytes = self.groups.get(&self.source, offset, length as usize, "a table")?.to_vec();
+        Ok(Some(Group { start, bytes }))
     }
 
-    fn push_group(&self, group: &Group, end: u64, seen: &mut u64, runs: &mut Runs) -> Result<bool, Error> {
+    fn push_group(
+        &mut self,
+        group: &Group,
+        end: u64,
+        seen: &mut u64,
+        runs: &mut Runs,
+    ) -> Result<bool, Error> {
         let size = self.header.chunk_size;
         let end = end.min(group.start + self.header.group_size());
         while runs.position() < end {
@@ -127,8 +137,8 @@ impl<R: ReadAt> Image<R> {
                 Entry::Partial(chunk) => {
                     *seen += size / self.header.block_size;
                     let offset = self.data(at, chunk, skip, length)?;
-                    let bitmap = self.bitmap(group, index)?;
-                    self.push_blocks(&bitmap, offset, length, runs)?
+                    let header = self.header;
+                    push_blocks(&header, self.bitmap(group, index)?, offset, length, runs)?
                 }
             };
             if !more {
@@ -148,7 +158,7 @@ impl<R: ReadAt> Image<R> {
     }
 
     /// The part of a group's bitmap that is about the chunk at `index`: two bits a block.
-    fn bitmap(&self, group: &Group, index: u64) -> Result<Vec<u8>, Error> {
+    fn bitmap(&mut self, group: &Group, index: u64) -> Result<&[u8], Error> {
         let header = &self.header;
         let length = header.chunk_size / header.block_size / 4;
         let raw = be64(&group.bytes, (header.group_chunks() * ENTRY) as usize).unwrap_or_default();
@@ -158,30 +168,36 @@ impl<R: ReadAt> Image<R> {
                 .with("entry", hex(raw))
         })?;
         let offset = place(header, self.source.size(), chunk, index * length, length, "a bitmap")?;
-        read_exact(&self.source, offset, length as usize, "a bitmap")
+        self.bitmaps.get(&self.source, offset, length as usize, "a bitmap")
     }
+}
 
-    /// Adds `length` bytes of a chunk of which some blocks are stored; `offset` is where the first would be.
-    fn push_blocks(&self, bitmap: &[u8], offset: u64, length: u64, runs: &mut Runs) -> Result<bool, Error> {
-        let size = self.header.block_size;
-        let end = runs.position() + length;
-        let start = runs.position();
-        while runs.position() < end {
-            let at = runs.position();
-            let index = at % self.header.chunk_size / size;
-            let stored = is_stored(bitmap, index as usize).ok_or_else(|| {
-                Error::new(ErrorKind::Unsupported, "a block has a state of unknown meaning")
-                    .with("guest-offset", hex(at))
-            })?;
-            let piece = (size - at % size).min(end - at);
-            let kind = match stored {
-                true => ExtentKind::Data { source: 0, offset: offset + (at - start) },
-                false => ExtentKind::Unallocated,
-            };
-            if !runs.push(piece, kind) {
-                return Ok(false);
-            }
+/// Adds `length` bytes of a chunk of which some blocks are stored; `offset` is where the first would be.
+fn push_blocks(
+    header: &Header,
+    bitmap: &[u8],
+    offset: u64,
+    length: u64,
+    runs: &mut Runs,
+) -> Result<bool, Error> {
+    let size = header.block_size;
+    let end = runs.position() + length;
+    let start = runs.position();
+    while runs.position() < end {
+        let at = runs.position();
+        let index = at % header.chunk_size / size;
+        let stored = is_stored(bitmap, index as usize).ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "a block has a state of unknown meaning")
+                .with("guest-offset", hex(at))
+        })?;
+        let piece = (size - at % size).min(end - at);
+        let kind = match stored {
+            true => ExtentKind::Data { source: 0, offset: offset + (at - start) },
+            false => ExtentKind::Unallocated,
+        };
+        if !runs.push(piece, kind) {
+            return Ok(false);
         }
-        Ok(true)
     }
+    Ok(true)
 }

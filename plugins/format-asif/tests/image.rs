@@ -4,40 +4,32 @@
 mod body;
 
 use body::{BLOCK, Blocks, CHUNK, fill, image};
+use format_asif::Asif;
 use format_asif::image::Image;
 use format_asif::{Error, ErrorKind};
 use proptest::prelude::*;
 use witvirt_sdk::core::extent::ExtentKind;
+use witvirt_sdk::core::format::Write;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{Pieces, cost, map};
 
 /// The blocks of the disk that are not zeros: number and byte.
 fn content(file: &[u8], max: u32) -> Result<Vec<(u64, u8)>, Error> {
     let mut image = Image::open(file.to_vec())?;
-    let size = image.geometry().virtual_size;
-    let (mut blocks, mut at) = (Vec::new(), 0);
-    loop {
-        let page = image.extents(at, size, max)?;
-        for extent in page.extents {
-            assert_eq!(extent.start, at);
-            match extent.kind {
-                ExtentKind::Data { source: 0, offset } => {
-                    let bytes = &file[offset as usize..][..extent.length as usize];
-                    for (index, block) in bytes.chunks(BLOCK).enumerate() {
-                        assert!(block.iter().all(|byte| *byte == block[0]));
-                        blocks.push((at / BLOCK as u64 + index as u64, block[0]));
-                    }
+    let mut blocks = Vec::new();
+    for extent in map(&mut image, max)? {
+        match extent.kind {
+            ExtentKind::Data { source: 0, offset } => {
+                let bytes = &file[offset as usize..][..extent.length as usize];
+                for (index, block) in bytes.chunks(BLOCK).enumerate() {
+                    assert!(block.iter().all(|byte| *byte == block[0]));
+                    blocks.push((extent.start / BLOCK as u64 + index as u64, block[0]));
                 }
-                ExtentKind::Unallocated => {}
-                other => panic!("{other:?}"),
             }
-            at += extent.length;
-        }
-        match page.next {
-            Some(next) => assert_eq!(next, at),
-            None => break,
+            ExtentKind::Unallocated => {}
+            other => panic!("{other:?}"),
         }
     }
-    assert_eq!(at, size);
     Ok(blocks)
 }
 
@@ -86,6 +78,16 @@ fn chunks_in_any_order() {
     assert_eq!(kinds, [(324, false), (512, true), (164, false)]);
     assert!(image.extents(size, 10, 1).unwrap().extents.is_empty());
     assert_eq!(image.extents(u64::MAX, u64::MAX, 1).unwrap().next, None);
+}
+
+#[test]
+fn bitmaps_in_a_row_are_read_together() {
+    let chunks: Vec<(usize, Blocks)> = (0..1000).map(|chunk| (chunk, 0b101)).collect();
+    let bytes = image(1000 * CHUNK as u64, &chunks);
+    let file = Pieces::new(bytes.len() as u64, [Write { offset: 0, bytes }]);
+    let cost = cost::<Asif>("1000 chunks in part", &file, u32::MAX);
+    assert_eq!((cost.runs, cost.pages), (4000, 1));
+    assert!(cost.reads < 40, "{cost:?}");
 }
 
 #[test]

@@ -9,30 +9,14 @@ use format_sparseimage::{Error, ErrorKind};
 use proptest::prelude::*;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::map;
 
-fn content(file: &Vec<u8>, max: u32) -> Result<Vec<u8>, Error> {
-    let mut image = Image::open(file)?;
-    let size = image.geometry().virtual_size;
-    let mut bytes = Vec::new();
-    loop {
-        let page = image.extents(bytes.len() as u64, size, max)?;
-        for extent in page.extents {
-            assert_eq!(extent.start, bytes.len() as u64);
-            match extent.kind {
-                ExtentKind::Data { source: 0, offset } => {
-                    bytes.extend(&file[offset as usize..][..extent.length as usize])
-                }
-                ExtentKind::Unallocated => bytes.resize(bytes.len() + extent.length as usize, 0),
-                other => panic!("{other:?}"),
-            }
-        }
-        match page.next {
-            Some(next) => assert_eq!(next, bytes.len() as u64),
-            None => break,
-        }
-    }
-    assert_eq!(bytes.len() as u64, size);
-    Ok(bytes)
+/// What a guest sees, in pages of `max` extents too.
+fn content(file: &[u8], max: u32) -> Result<Vec<u8>, Error> {
+    let file = file.to_vec();
+    let mut image = Image::open(&file)?;
+    map(&mut image, max)?;
+    witvirt_testkit::content(&mut image, &[&&file], &[])
 }
 
 /// What the disk must hold: each stored band is full of its number.

@@ -23,7 +23,7 @@
 //! ```
 //!
 //! `cargo xtask plugins` makes components of the crates in `plugins/`. Keep the glue thin and everything else in pure
-//! modules, which also build, test and fuzz natively.
+//! modules, which also build, test and fuzz natively: the crate `witvirt-testkit` has what tests of disk formats need.
 
 pub use witvirt_core as core;
 

@@ -1,44 +1,11 @@
 //! Any bytes as an ASIF image file.
 
-use format_asif::image::Image;
-use format_asif::probe::probe;
-use witvirt_sdk::core::extent::ExtentKind;
-use witvirt_sdk::disk::ImageReader;
+use format_asif::Asif;
+use witvirt_testkit::check_any_bytes;
 
-/// A disk may be larger than can be followed; this is enough for every file that fits an input.
-const PAGES: usize = 500;
-
-/// What must hold: nothing panics, pages are contiguous and end, and stored bytes lie inside the file.
+/// What must hold: see [`check_any_bytes`].
 pub fn run(data: &[u8]) {
-    let _ = probe(data);
-    let Ok(mut image) = Image::open(data.to_vec()) else { return };
-    let size = image.geometry().virtual_size;
-    assert!(image.facts().len() <= 64);
-    let mut at = 0;
-    for _ in 0..PAGES {
-        let Ok(page) = image.extents(at, u64::MAX, 64) else { break };
-        assert!(page.extents.len() <= 64);
-        for extent in page.extents {
-            assert_eq!(extent.start, at);
-            assert!(extent.length > 0);
-            match extent.kind {
-                ExtentKind::Data { source: 0, offset } => {
-                    assert!(offset + extent.length <= data.len() as u64)
-                }
-                ExtentKind::Unallocated => {}
-                other => panic!("an ASIF image has no {other:?}"),
-            }
-            at += extent.length;
-        }
-        assert!(at <= size);
-        match page.next {
-            Some(next) => assert_eq!(next, at),
-            None => {
-                assert_eq!(at, size);
-                break;
-            }
-        }
-    }
+    check_any_bytes::<Asif>(data.to_vec(), |_| None);
 }
 
 /// Bytes of a chunk in the images made here, and of a block: a table has three groups of 2,048 chunks.

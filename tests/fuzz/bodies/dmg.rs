@@ -1,58 +1,17 @@
 //! Any bytes as a disk image file.
 
-use format_dmg::image::Image;
-use format_dmg::probe::probe;
+use format_dmg::Dmg;
 use format_dmg::{adc, plist, resource};
-use witvirt_sdk::core::extent::ExtentKind;
-use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::check_any_bytes;
 
-/// More pages than any file that fits an input has.
-const PAGES: usize = 10_000;
-
-/// What must hold: nothing panics, pages are contiguous and end, and stored bytes lie inside the file.
+/// What must hold: see [`check_any_bytes`]; nor do the parsers of the image's parts panic when they are called alone.
 pub fn run(data: &[u8]) {
-    let _ = probe(data, data);
     let _ = resource::tables(data);
     let _ = plist::tables(data);
     if let Ok(decoded) = adc::decode(data, 5000) {
         assert_eq!(decoded.len(), 5000);
     }
-    let Ok(mut image) = Image::open(data.to_vec()) else { return };
-    let size = image.geometry().virtual_size;
-    assert!(image.facts().len() <= 64);
-    let mut at = 0;
-    for _ in 0..PAGES {
-        let Ok(page) = image.extents(at, u64::MAX, 64) else { break };
-        for extent in page.extents {
-            assert_eq!(extent.start, at);
-            assert!(extent.length > 0);
-            match extent.kind {
-                ExtentKind::Data { source: 0, offset } => {
-                    assert!(offset + extent.length <= data.len() as u64)
-                }
-                ExtentKind::Encoded(encoded) => {
-                    assert!(encoded.length > 0 && encoded.offset + encoded.length <= data.len() as u64);
-                    assert!(encoded.decoded_length <= 64 << 20);
-                    assert!(u64::from(encoded.skip) + extent.length <= u64::from(encoded.decoded_length));
-                }
-                ExtentKind::Zero | ExtentKind::Unallocated => {}
-                other => panic!("a disk image has no {other:?}"),
-            }
-            at += extent.length;
-        }
-        assert!(at <= size);
-        match page.next {
-            Some(next) => assert_eq!(next, at),
-            None => {
-                assert_eq!(at, size);
-                break;
-            }
-        }
-    }
-    if let Ok(findings) = image.check() {
-        assert!(findings.len() <= 1000);
-        assert!(findings.windows(2).all(|pair| pair[0].severity <= pair[1].severity));
-    }
+    check_any_bytes::<Dmg>(data.to_vec(), |_| None);
 }
 
 /// A run to store: its type, its length in sectors, and its bytes in the file.

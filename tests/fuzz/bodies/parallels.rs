@@ -1,58 +1,13 @@
 //! Any bytes as an image file, or as the descriptor of a bundle whose parts are sound images.
 
-use format_parallels::image::Image;
-use format_parallels::probe::probe;
-use witvirt_sdk::core::extent::ExtentKind;
-use witvirt_sdk::disk::ImageReader;
+use format_parallels::Parallels;
+use witvirt_testkit::check_any_bytes;
 
-/// A disk may be larger than can be followed extent by extent; this is enough for every file that fits an input.
-const PAGES: usize = 2_000;
 const SECTOR: usize = 512;
 
-/// What must hold: nothing panics, pages are contiguous and end, and stored bytes lie inside their file.
+/// What must hold: see [`check_any_bytes`]. All files of a bundle are the same sound image.
 pub fn run(data: &[u8]) {
-    let _ = probe(data);
-    let Ok(mut image) = Image::open(data.to_vec()) else { return };
-    let size = image.geometry().virtual_size;
-    assert!(image.facts().len() <= 64);
-    let references = image.references();
-    assert!(references.len() <= 4096);
-    let part = part(true, 0);
-    let mut sizes = vec![data.len() as u64];
-    for reference in references {
-        assert!(!reference.name.chars().any(char::is_control));
-        assert_eq!(reference.id as usize, sizes.len());
-        sizes.push(part.len() as u64);
-        let _ = image.attach(reference.id, part.clone());
-    }
-    let mut at = 0;
-    for _ in 0..PAGES {
-        let Ok(page) = image.extents(at, u64::MAX, 64) else { break };
-        for extent in page.extents {
-            assert_eq!(extent.start, at);
-            assert!(extent.length > 0);
-            match extent.kind {
-                ExtentKind::Data { source, offset } => {
-                    assert!(offset + extent.length <= sizes[source as usize])
-                }
-                ExtentKind::Unallocated => {}
-                other => panic!("{other:?}"),
-            }
-            at += extent.length;
-        }
-        assert!(at <= size);
-        match page.next {
-            Some(next) => assert_eq!(next, at),
-            None => {
-                assert_eq!(at, size);
-                break;
-            }
-        }
-    }
-    if let Ok(findings) = image.check() {
-        assert!(findings.len() <= 1000);
-        assert!(findings.windows(2).all(|pair| pair[0].severity <= pair[1].severity));
-    }
+    check_any_bytes::<Parallels>(data.to_vec(), |_| Some(part(true, 0)));
 }
 
 /// Image files of both kinds, and descriptors: of one image, of a split disk, of snapshots.

@@ -1,56 +1,14 @@
 //! Any bytes as an image file.
 
-use format_qcow2::image::{DATA_FILE, Image};
+use format_qcow2::Qcow2;
 use format_qcow2::layout::Writer;
-use format_qcow2::probe::probe;
-use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
-use witvirt_sdk::disk::{ImageReader, ImageWriter};
+use witvirt_sdk::disk::ImageWriter;
+use witvirt_testkit::check_any_bytes;
 
-/// A disk may be larger than can be followed extent by extent; this is enough for every file that fits an input.
-const PAGES: usize = 2_000;
-
-/// What must hold: nothing panics, pages are contiguous and end, and stored bytes lie inside the file.
+/// What must hold: see [`check_any_bytes`]. An external data file has a MiB.
 pub fn run(data: &[u8]) {
-    let _ = probe(data, data, data.len() as u64);
-    let Ok(mut image) = Image::open(data.to_vec()) else { return };
-    let size = image.geometry().virtual_size;
-    assert!(image.facts().len() <= 64);
-    for reference in image.references() {
-        assert!(!reference.name.chars().any(char::is_control));
-    }
-    let _ = image.attach(DATA_FILE, vec![0; 1 << 20]);
-    let mut at = 0;
-    for _ in 0..PAGES {
-        let Ok(page) = image.extents(at, u64::MAX, 64) else { break };
-        for extent in page.extents {
-            assert_eq!(extent.start, at);
-            assert!(extent.length > 0);
-            match extent.kind {
-                ExtentKind::Data { source: 0, offset } => {
-                    assert!(offset + extent.length <= data.len() as u64)
-                }
-                ExtentKind::Encoded(encoded) => {
-                    assert!(encoded.length > 0 && encoded.offset + encoded.length <= data.len() as u64);
-                    assert!(u64::from(encoded.skip) + extent.length <= u64::from(encoded.decoded_length));
-                }
-                _ => {}
-            }
-            at += extent.length;
-        }
-        assert!(at <= size);
-        match page.next {
-            Some(next) => assert_eq!(next, at),
-            None => {
-                assert_eq!(at, size);
-                break;
-            }
-        }
-    }
-    if let Ok(findings) = image.check() {
-        assert!(findings.len() <= 1000);
-        assert!(findings.windows(2).all(|pair| pair[0].severity <= pair[1].severity));
-    }
+    check_any_bytes::<Qcow2>(data.to_vec(), |_| Some(vec![0; 1 << 20]));
 }
 
 /// Small sound images of every kind.

@@ -1,55 +1,16 @@
 //! Any bytes as an image file.
 
-use format_qed::image::Image;
+use format_qed::Qed;
 use format_qed::layout::Writer;
-use format_qed::probe::probe;
-use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
-use witvirt_sdk::disk::{ImageReader, ImageWriter};
+use witvirt_sdk::disk::ImageWriter;
+use witvirt_testkit::check_any_bytes;
 
-/// A disk may be larger than can be followed extent by extent; this is enough for every file that fits an input.
-const PAGES: usize = 2_000;
 const CLUSTER: u64 = 4096;
 
-/// What must hold: nothing panics, pages are contiguous and end, stored bytes lie inside the file, and what falls through to
-/// a backing image has one.
+/// What must hold: see [`check_any_bytes`].
 pub fn run(data: &[u8]) {
-    let _ = probe(data);
-    let Ok(mut image) = Image::open(data.to_vec()) else { return };
-    let size = image.geometry().virtual_size;
-    assert!(image.facts().len() <= 64);
-    let references = image.references();
-    assert!(references.len() <= 1);
-    assert!(references.iter().all(|reference| !reference.name.chars().any(char::is_control)));
-    let mut at = 0;
-    for _ in 0..PAGES {
-        let Ok(page) = image.extents(at, u64::MAX, 64) else { break };
-        for extent in page.extents {
-            assert_eq!(extent.start, at);
-            assert!(extent.length > 0);
-            match extent.kind {
-                ExtentKind::Data { source, offset } => {
-                    assert!(source == 0 && offset + extent.length <= data.len() as u64)
-                }
-                ExtentKind::Parent => assert_eq!(references.len(), 1),
-                ExtentKind::Zero | ExtentKind::Unallocated => {}
-                other => panic!("{other:?}"),
-            }
-            at += extent.length;
-        }
-        assert!(at <= size);
-        match page.next {
-            Some(next) => assert_eq!(next, at),
-            None => {
-                assert_eq!(at, size);
-                break;
-            }
-        }
-    }
-    if let Ok(findings) = image.check() {
-        assert!(findings.len() <= 1000);
-        assert!(findings.windows(2).all(|pair| pair[0].severity <= pair[1].severity));
-    }
+    check_any_bytes::<Qed>(data.to_vec(), |_| None);
 }
 
 /// Small sound images of every kind.

@@ -1,45 +1,11 @@
 //! Any bytes as a sparse image file.
 
-use format_sparseimage::image::Image;
-use format_sparseimage::probe::probe;
-use witvirt_sdk::core::extent::ExtentKind;
-use witvirt_sdk::disk::ImageReader;
+use format_sparseimage::SparseImage;
+use witvirt_testkit::check_any_bytes;
 
-/// More pages than any file that fits an input has.
-const PAGES: usize = 10_000;
-
-/// What must hold: nothing panics, pages are contiguous and end, and stored bytes lie inside the file.
+/// What must hold: see [`check_any_bytes`].
 pub fn run(data: &[u8]) {
-    let _ = probe(data);
-    let Ok(mut image) = Image::open(data.to_vec()) else { return };
-    let size = image.geometry().virtual_size;
-    assert!(image.facts().len() <= 64);
-    let mut at = 0;
-    for _ in 0..PAGES {
-        let Ok(page) = image.extents(at, u64::MAX, 64) else { panic!("the index was read") };
-        assert!(page.extents.len() <= 64);
-        for extent in page.extents {
-            assert_eq!(extent.start, at);
-            assert!(extent.length > 0);
-            match extent.kind {
-                ExtentKind::Data { source: 0, offset } => {
-                    assert!(offset + extent.length <= data.len() as u64)
-                }
-                ExtentKind::Unallocated => {}
-                other => panic!("a sparse image has no {other:?}"),
-            }
-            at += extent.length;
-        }
-        assert!(at <= size);
-        match page.next {
-            Some(next) => assert_eq!(next, at),
-            None => {
-                assert_eq!(at, size);
-                return;
-            }
-        }
-    }
-    panic!("more pages than there are bands");
+    check_any_bytes::<SparseImage>(data.to_vec(), |_| None);
 }
 
 /// An image of `size` bytes with bands of `sectors` sectors: `slots` are what the header and index nodes list, in order,

@@ -1,13 +1,12 @@
 //! Any bytes as the structures of an image file. A file has 4 MiB and more, nearly all of it zeros: the input is what lies at
 //! a few places of it, one after the other. Checksums are put right: random bytes would never get past them.
 
+use format_vhdx::Vhdx;
 use format_vhdx::crc32c::of_structure;
-use format_vhdx::image::Image;
 use format_vhdx::layout::Writer;
-use format_vhdx::probe::probe;
-use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
-use witvirt_sdk::disk::{ImageReader, ImageWriter};
+use witvirt_sdk::disk::ImageWriter;
+use witvirt_testkit::check_any_bytes;
 
 const MIB: usize = 1 << 20;
 const FILE: usize = 8 * MIB;
@@ -33,56 +32,9 @@ const PLACES: [(usize, usize); 8] = [
 /// The entry of the first sector bitmap, where blocks have 1 MiB.
 const BITMAP_ENTRY: usize = BAT + 8 * 4096;
 
-/// A page may have few extents; this is enough for every file that fits an input.
-const PAGES: usize = 500;
-
-/// What must hold: nothing panics, pages are contiguous and end, and stored bytes lie inside the file.
+/// What must hold: see [`check_any_bytes`].
 pub fn run(data: &[u8]) {
-    let file = spread(data);
-    let length = file.len() as u64;
-    let _ = probe(&file[..65536]);
-    let Ok(mut image) = Image::open(file) else { return };
-    let size = image.geometry().virtual_size;
-    assert!(image.facts().len() <= 64);
-    let references = image.references();
-    for reference in &references {
-        assert!(!reference.name.chars().any(char::is_control));
-    }
-    let mut at = 0;
-    for _ in 0..PAGES {
-        let Ok(page) = image.extents(at, u64::MAX, 64) else { break };
-        let mut literal = 0;
-        for extent in page.extents {
-            assert_eq!(extent.start, at);
-            assert!(extent.length > 0);
-            match extent.kind {
-                ExtentKind::Data { source: 0, offset } => assert!(offset + extent.length <= length),
-                ExtentKind::Literal(bytes) => {
-                    assert_eq!(bytes.len() as u64, extent.length);
-                    assert!(bytes.len() <= 65536);
-                    literal += bytes.len();
-                }
-                ExtentKind::Zero => {}
-                ExtentKind::Parent => assert_eq!(references.len(), 1),
-                ExtentKind::Unallocated => assert!(references.is_empty()),
-                other => panic!("{other:?}"),
-            }
-            at += extent.length;
-        }
-        assert!(literal <= MIB);
-        assert!(at <= size);
-        match page.next {
-            Some(next) => assert_eq!(next, at),
-            None => {
-                assert_eq!(at, size);
-                break;
-            }
-        }
-    }
-    if let Ok(findings) = image.check() {
-        assert!(findings.len() <= 1000);
-        assert!(findings.windows(2).all(|pair| pair[0].severity <= pair[1].severity));
-    }
+    check_any_bytes::<Vhdx>(spread(data), |_| None);
 }
 
 /// The file that an input stands for.

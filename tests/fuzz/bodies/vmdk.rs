@@ -1,74 +1,20 @@
 //! Any bytes as an image file: the descriptor or the header, and after a line `%%%%` the files of its extents, in order.
 
-use format_vmdk::image::{Image, PARENT};
+use format_vmdk::Vmdk;
 use format_vmdk::layout::Writer;
-use format_vmdk::probe::probe;
-use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
-use witvirt_sdk::disk::{ImageReader, ImageWriter};
+use witvirt_sdk::disk::ImageWriter;
+use witvirt_testkit::check_any_bytes;
 
-/// A disk may be larger than can be followed extent by extent; this is enough for every file that fits an input.
-const PAGES: usize = 2_000;
 /// What stands between files.
 const BETWEEN: &[u8] = b"\n%%%%\n";
 
-/// What must hold: nothing panics, pages are contiguous and end, and stored bytes lie inside the files. Whether the whole map
-/// could be read.
+/// What must hold: see [`check_any_bytes`]. Whether the whole map could be read.
 pub fn run(data: &[u8]) -> bool {
-    let files = split(data);
-    let primary = files[0].clone();
-    let _ = probe(&primary, &primary, primary.len() as u64);
-    let Ok(mut image) = Image::open(primary) else { return false };
-    assert!(image.facts().len() <= 64);
-    let mut sizes = vec![files[0].len() as u64];
-    for reference in image.references() {
-        assert!(!reference.name.chars().any(char::is_control));
-        if reference.id == PARENT {
-            continue;
-        }
-        assert_eq!(reference.id as usize, sizes.len());
-        let Some(file) = files.get(reference.id as usize) else { break };
-        sizes.push(file.len() as u64);
-        let _ = image.attach(reference.id, file.clone());
-    }
-    let whole = follow(&mut image, &sizes);
-    if let Ok(findings) = image.check() {
-        assert!(findings.len() <= 1000);
-        assert!(findings.windows(2).all(|pair| pair[0].severity <= pair[1].severity));
-    }
-    let _ = image.decode("vmdk-last-grain", data, 65536);
-    whole
-}
-
-fn follow(image: &mut Image<Vec<u8>>, sizes: &[u64]) -> bool {
-    let size = image.geometry().virtual_size;
-    let inside = |source: u32, end: u64| sizes.get(source as usize).is_some_and(|size| end <= *size);
-    let mut at = 0;
-    for _ in 0..PAGES {
-        let Ok(page) = image.extents(at, u64::MAX, 64) else { return false };
-        for extent in page.extents {
-            assert_eq!(extent.start, at);
-            assert!(extent.length > 0);
-            match extent.kind {
-                ExtentKind::Data { source, offset } => assert!(inside(source, offset + extent.length)),
-                ExtentKind::Encoded(encoded) => {
-                    assert!(encoded.length > 0 && inside(encoded.source, encoded.offset + encoded.length));
-                    assert!(u64::from(encoded.skip) + extent.length <= u64::from(encoded.decoded_length));
-                }
-                _ => {}
-            }
-            at += extent.length;
-        }
-        assert!(at <= size);
-        match page.next {
-            Some(next) => assert_eq!(next, at),
-            None => {
-                assert_eq!(at, size);
-                return true;
-            }
-        }
-    }
-    false
+    let mut files = split(data).into_iter();
+    let primary = files.next().unwrap_or_default();
+    let files: Vec<Vec<u8>> = files.collect();
+    check_any_bytes::<Vmdk>(primary, |reference| files.get(reference.id as usize - 1).cloned())
 }
 
 fn split(data: &[u8]) -> Vec<Vec<u8>> {

@@ -1,24 +1,16 @@
 //! Images that others wrote, in a folder beside the repository. Skipped where it is absent.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use format_dmg::image::Image;
 use format_dmg::probe::probe;
 use sha2::{Digest, Sha256};
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::data;
 
 use crate::support::content;
-
-fn data(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/images").join(name);
-    if !path.exists() {
-        eprintln!("skipped: no {}", path.display());
-        return None;
-    }
-    Some(path)
-}
 
 /// The columns of the rows whose first column matches.
 fn rows(path: &Path, wanted: impl Fn(&str) -> bool) -> Vec<Vec<String>> {

@@ -2,9 +2,9 @@
 
 use format_dmg::image::Image;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::Noise;
 
 use crate::body;
-use crate::support::Noise;
 
 #[test]
 fn seeds_are_sound() {

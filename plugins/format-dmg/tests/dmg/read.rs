@@ -5,9 +5,10 @@ use std::process::Command;
 use format_dmg::image::Image;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::Noise;
 
 use crate::body::{Place, Stored, image};
-use crate::support::{Noise, content, encode};
+use crate::support::{content, encode};
 
 const KINDS: [(u32, &str); 6] = [
     (1, "UDRO"),

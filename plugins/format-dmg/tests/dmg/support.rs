@@ -1,61 +1,18 @@
-//! A reader that follows a map, encoders of every codec, and noise.
+//! A reader that follows a map, and encoders of every codec.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use format_dmg::Error;
 use format_dmg::image::Image;
-use witvirt_sdk::core::extent::{Encoded, ExtentKind};
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::map;
 
-/// What a guest sees, in pages of `max` extents.
+/// What a guest sees, in pages of `max` extents too.
 pub fn content(file: &[u8], max: u32) -> Result<Vec<u8>, Error> {
-    let mut image = Image::open(file.to_vec())?;
-    let size = image.geometry().virtual_size;
-    let mut bytes = Vec::new();
-    loop {
-        let page = image.extents(bytes.len() as u64, size, max)?;
-        assert!(page.extents.len() <= max as usize);
-        for extent in page.extents {
-            assert_eq!(extent.start, bytes.len() as u64);
-            let length = extent.length as usize;
-            match extent.kind {
-                ExtentKind::Zero | ExtentKind::Unallocated => bytes.resize(bytes.len() + length, 0),
-                ExtentKind::Data { source: 0, offset } => bytes.extend(&file[offset as usize..][..length]),
-                ExtentKind::Encoded(encoded) => {
-                    let decoded = decode(
-                        &image,
-                        &file[encoded.offset as usize..][..encoded.length as usize],
-                        &encoded,
-                    )?;
-                    bytes.extend(&decoded[encoded.skip as usize..][..length]);
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-        match page.next {
-            Some(next) => assert_eq!(next, bytes.len() as u64),
-            None => break,
-        }
-    }
-    assert_eq!(bytes.len() as u64, size);
-    Ok(bytes)
-}
-
-fn decode(image: &Image<Vec<u8>>, data: &[u8], encoded: &Encoded) -> Result<Vec<u8>, Error> {
-    let mut decoded = Vec::new();
-    let length = u64::from(encoded.decoded_length);
-    match encoded.codec.as_str() {
-        "zlib" => flate2::read::ZlibDecoder::new(data).take(length).read_to_end(&mut decoded),
-        "bzip2" => bzip2::read::BzDecoder::new(data).take(length).read_to_end(&mut decoded),
-        "xz" => lzma_rust2::XzReader::new(data, false).take(length).read_to_end(&mut decoded),
-        "lzfse" => lzfse_rust::decode_bytes(data, &mut decoded)
-            .map(|read| read as usize)
-            .map_err(std::io::Error::other),
-        codec => return image.decode(codec, data, encoded.decoded_length),
-    }
-    .unwrap_or_else(|error| panic!("{}: {error}", encoded.codec));
-    assert_eq!(decoded.len(), encoded.decoded_length as usize, "{}", encoded.codec);
-    Ok(decoded)
+    let file = file.to_vec();
+    let mut image = Image::open(&file)?;
+    map(&mut image, max)?;
+    witvirt_testkit::content(&mut image, &[&&file], &[])
 }
 
 /// `plain` as a run of type `kind` stores it.
@@ -112,24 +69,4 @@ fn adc(plain: &[u8]) -> Vec<u8> {
         }
     }
     encoded
-}
-
-/// Numbers that are the same every time.
-pub struct Noise(u64);
-
-impl Noise {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
 }

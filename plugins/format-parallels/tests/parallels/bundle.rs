@@ -1,12 +1,14 @@
 //! Bundles, which QEMU does not read. Where its program is here, it writes the parts.
 
 use format_parallels::ErrorKind;
+use format_parallels::Parallels;
 use format_parallels::image::Image;
 use witvirt_sdk::core::extent::Reference;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{FileSource, content, file_content, have_qemu, stripes};
 
+use crate::Scratch;
 use crate::fuzz::body::{Storage, descriptor, part};
-use crate::support::{FileSource, Scratch, content, disk_content, file_content, have_qemu};
 
 const TOP: &str = "5fbaabe3-6958-40ff-92a7-860e329aab41";
 const MIDDLE: &str = "11111111-2222-3333-4444-555555555555";
@@ -62,7 +64,7 @@ fn what_the_top_has_not_is_in_the_images_below() {
     for (id, source) in [(1, &top), (2, &middle), (3, &base)] {
         image.attach(id, source.clone()).unwrap();
     }
-    let read = content(&mut image, &[&vec![], &top, &middle, &base]).unwrap();
+    let read = content(&mut image, &[&vec![], &top, &middle, &base], &[]).unwrap();
     let (seen_top, seen_middle) = (alone(&top), alone(&middle));
     for cluster in 0..10 {
         let range = cluster * CLUSTER..(cluster + 1) * CLUSTER;
@@ -81,12 +83,12 @@ fn what_the_top_has_not_is_in_the_images_below() {
     );
     image.attach(1, top.clone()).unwrap();
     image.attach(2, base.clone()).unwrap();
-    let read = content(&mut image, &[&vec![], &top, &base]).unwrap();
+    let read = content(&mut image, &[&vec![], &top, &base], &[]).unwrap();
     assert!(read[2 * CLUSTER..3 * CLUSTER] == base[2 * CLUSTER..3 * CLUSTER]);
 }
 
 fn alone(file: &Vec<u8>) -> Vec<u8> {
-    content(&mut Image::open(file.clone()).unwrap(), &[file]).unwrap()
+    content(&mut Image::open(file.clone()).unwrap(), &[file], &[]).unwrap()
 }
 
 #[test]
@@ -96,7 +98,7 @@ fn split_disks_written_by_qemu() {
     }
     let scratch = Scratch::new();
     let half = 8 << 20;
-    let bytes = disk_content(2 * half, 3 << 20);
+    let bytes = stripes(2 * half, 3 << 20);
     for (index, data) in bytes.chunks(half).enumerate() {
         scratch.write(&format!("{index}.raw"), data);
         scratch.qemu_img(&format!("convert -f raw -O parallels {index}.raw {index}.hds"));
@@ -119,8 +121,8 @@ fn split_disks_written_by_qemu() {
     }
     let sources = [open("DiskDescriptor.xml"), open("0.hds"), open("1.hds")];
     let sources: Vec<&FileSource> = sources.iter().collect();
-    assert!(content(&mut image, &sources).unwrap() == bytes);
-    assert!(file_content(&scratch.path("0.hds")).unwrap() == bytes[..half]);
+    assert!(content(&mut image, &sources, &[]).unwrap() == bytes);
+    assert!(file_content::<Parallels>(&scratch.path("0.hds")).unwrap() == bytes[..half]);
 }
 
 #[test]

@@ -5,4 +5,6 @@ mod fuzz;
 mod hostile;
 mod random;
 mod read;
-mod support;
+
+/// A directory for images of the format.
+type Scratch = witvirt_testkit::Scratch<format_parallels::Parallels>;

@@ -6,8 +6,7 @@ use format_parallels::image::Image;
 use proptest::prelude::*;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::disk::ImageReader;
-
-use crate::support::map;
+use witvirt_testkit::map;
 
 /// An image of clusters of `per_cluster` sectors, with places by cluster of the disk.
 fn image(extended: bool, per_cluster: u32, places: &[Option<u32>]) -> Vec<u8> {
@@ -53,18 +52,11 @@ proptest! {
         prop_assert_eq!(opened.check().unwrap(), []);
         let cluster = u64::from(per_cluster) * 512;
         let first = u64::from(4096u32.div_ceil(per_cluster * 512));
-        let mut found = BTreeMap::new();
-        for extent in map(&mut opened, max).unwrap() {
-            match extent.kind {
-                ExtentKind::Unallocated => {}
-                ExtentKind::Data { source: 0, offset } => {
-                    for at in (0..extent.length).step_by(cluster as usize) {
-                        found.insert((extent.start + at) / cluster, (offset + at) / cluster - first);
-                    }
-                }
-                other => prop_assert!(false, "{other:?}"),
-            }
-        }
+        let extents = map(&mut opened, max).unwrap();
+        let known = |kind: &ExtentKind| matches!(kind, ExtentKind::Unallocated | ExtentKind::Data { source: 0, .. });
+        prop_assert!(extents.iter().all(|extent| known(&extent.kind)));
+        let found: BTreeMap<u64, u64> =
+            witvirt_testkit::places(&extents, cluster).into_iter().map(|(index, offset)| (index, offset / cluster - first)).collect();
         let expected: BTreeMap<u64, u64> = places
             .iter()
             .enumerate()

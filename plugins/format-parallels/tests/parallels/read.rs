@@ -2,13 +2,13 @@
 
 use std::io::Read;
 
+use format_parallels::Parallels;
 use format_parallels::image::Image;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{FileSource, data, file_content, have, have_qemu, map, sha256, stripes, table};
 
-use crate::support::{
-    FileSource, Scratch, data, disk_content, file_content, have, have_qemu, map, sha256, table,
-};
+use crate::Scratch;
 
 const SIZE: usize = (9 << 20) + 3 * 512;
 
@@ -18,12 +18,12 @@ fn what_qemu_img_writes() {
         return;
     }
     let scratch = Scratch::new();
-    let bytes = disk_content(SIZE, 3 << 20);
+    let bytes = stripes(SIZE, 3 << 20);
     scratch.write("base.raw", &bytes);
     for options in ["", "-o cluster_size=64k", "-S 0"] {
         scratch.qemu_img(&format!("convert -f raw -O parallels {options} base.raw disk.hds"));
         // QEMU gives the disk a whole number of tracks.
-        let read = file_content(&scratch.path("disk.hds")).unwrap();
+        let read = file_content::<Parallels>(&scratch.path("disk.hds")).unwrap();
         assert!(read[..SIZE] == bytes && read == scratch.guest_content("disk.hds"), "{options}: other bytes");
         let mut image = Image::open(FileSource::open(&scratch.path("disk.hds"))).unwrap();
         assert_eq!(image.check().unwrap(), [], "{options}");
@@ -43,7 +43,9 @@ fn random_writes_by_qemu() {
         .map(|(index, block)| format!("write -q -P {} {}k 700k", index + 1, block * 1024 + 200))
         .collect();
     scratch.qemu_io("disk.hds", &commands);
-    assert!(file_content(&scratch.path("disk.hds")).unwrap() == scratch.guest_content("disk.hds"));
+    assert!(
+        file_content::<Parallels>(&scratch.path("disk.hds")).unwrap() == scratch.guest_content("disk.hds")
+    );
 }
 
 #[test]
@@ -68,7 +70,7 @@ fn images_of_others() {
             assert!(stored.iter().all(|extent| extent.kind == ExtentKind::Unallocated), "{name}");
             assert!(image.facts().iter().any(|fact| fact.0 == "format-extension"));
         } else {
-            let content = file_content(&scratch.path("disk.hds")).unwrap();
+            let content = file_content::<Parallels>(&scratch.path("disk.hds")).unwrap();
             assert_eq!(sha256(&content), row["true_content_sha256"], "{name}");
         }
         seen += 1;
@@ -90,7 +92,7 @@ fn the_matrix_of_what_qemu_img_can_write() {
         if row["format"] != "parallels" || !path.exists() {
             continue;
         }
-        let content = file_content(&path).unwrap();
+        let content = file_content::<Parallels>(&path).unwrap();
         assert_eq!(content.len().to_string(), row["virtual_size"], "{}", row["file"]);
         assert_eq!(sha256(&content), row["content_sha256"], "{}", row["file"]);
         seen += 1;

@@ -5,8 +5,9 @@ use std::os::unix::fs::FileExt;
 use serde::Deserialize;
 use witvirt_sdk::core::extent::Finding;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{have_qemu, like_real};
 
-use crate::support::{Scratch, disk_content, have_qemu};
+use crate::Scratch;
 
 const SIZE: usize = 2 << 20;
 
@@ -165,7 +166,7 @@ fn thousands_of_findings_are_cut() {
         return;
     }
     let scratch = Scratch::new();
-    scratch.write("base.raw", &disk_content(SIZE));
+    scratch.write("base.raw", &like_real(SIZE));
     scratch.qemu_img("convert -f raw -O qcow2 -o cluster_size=512 -S 0 base.raw disk.qcow2");
     let header = scratch.read("disk.qcow2");
     let table = u64::from_be_bytes(header[48..56].try_into().unwrap());

@@ -1,34 +1,10 @@
 //! Images that others wrote, in a folder beside the repository. Skipped where it is absent.
 
-use std::collections::HashMap;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
+use format_qcow2::Qcow2;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{Disk, data, have, have_qemu, sha256, table, unpacked};
 
-use crate::support::{Disk, Scratch, have, have_qemu};
-
-fn data(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/images").join(name);
-    if !path.exists() {
-        eprintln!("skipped: no {}", path.display());
-        return None;
-    }
-    Some(path)
-}
-
-/// The rows of a table with a header line.
-pub fn table(path: &Path) -> Vec<HashMap<String, String>> {
-    let text = std::fs::read_to_string(path).unwrap();
-    let mut lines = text.lines().map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>());
-    let names = lines.next().unwrap();
-    lines.map(|line| names.iter().cloned().zip(line).collect()).collect()
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use crate::Scratch;
 
 #[test]
 fn images_of_others() {
@@ -39,9 +15,7 @@ fn images_of_others() {
         if !row["path"].contains("qcow") {
             continue;
         }
-        let path = data(&row["path"]).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
-        let bytes = if row["path"].ends_with(".zst") { unzstd(&bytes) } else { bytes };
+        let bytes = unpacked(&data(&row["path"]).unwrap());
         scratch.write("disk.qcow2", &bytes);
         let image = format_qcow2::image::Image::open(bytes);
         let name = &row["path"];
@@ -60,12 +34,6 @@ fn images_of_others() {
         seen += 1;
     }
     assert!(seen >= 4, "{seen} images");
-}
-
-fn unzstd(bytes: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::new();
-    zstd::stream::read::Decoder::new(bytes).unwrap().read_to_end(&mut decoded).unwrap();
-    decoded
 }
 
 #[test]
@@ -88,7 +56,7 @@ fn the_matrix_of_what_qemu_img_can_write() {
         if row["format"] != "qcow2" || name.contains('#') || !path.exists() {
             continue;
         }
-        let disk = Disk::open(&path);
+        let disk = Disk::<Qcow2>::open(&path);
         if !row["secret"].is_empty() {
             let error = disk.map(drop).unwrap_err();
             let method = if name.contains("luks") { "LUKS" } else { "AES" };

@@ -5,8 +5,7 @@ mod body;
 
 use format_qcow2::image::Image;
 use witvirt_sdk::disk::ImageReader;
-
-use crate::support::Noise;
+use witvirt_testkit::mutations;
 
 #[test]
 fn seeds_are_sound() {
@@ -20,19 +19,8 @@ fn seeds_are_sound() {
 
 #[test]
 fn mutated_seeds() {
-    let mut noise = Noise::new(1);
     for seed in body::seeds() {
-        for _ in 0..400 {
-            let mut file = seed.clone();
-            for _ in 0..1 + noise.below(4) {
-                // Half of the changes hit the header.
-                let bound = if noise.below(2) == 0 { 112 } else { file.len() as u64 };
-                let at = noise.below(bound) as usize;
-                file[at] = [0, 1, 0x7f, 0x80, 0xff, noise.next() as u8][noise.below(6) as usize];
-            }
-            if noise.below(8) == 0 {
-                file.truncate(noise.below(file.len() as u64) as usize);
-            }
+        for file in mutations(&seed, 0..112, 400) {
             body::run(&file);
         }
     }

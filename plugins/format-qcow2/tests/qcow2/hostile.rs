@@ -1,14 +1,15 @@
 //! Hostile images: our own, and those of a folder beside the repository where it is present.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use format_qcow2::Qcow2;
 use format_qcow2::image::Image;
 use format_qcow2::probe::probe;
 use format_qcow2::{Error, ErrorKind};
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{Disk, FileSource, map};
 
-use crate::corpus::table;
-use crate::support::{FileSource, Scratch, have};
+use crate::Scratch;
 
 /// A small sound image: header, refcount table at 64 KiB, refcount block, L1 table at 192 KiB, L2 table at 256 KiB, one
 /// data cluster at 320 KiB. Fields are then overwritten.
@@ -40,7 +41,7 @@ type Patch<'a> = (usize, &'a [u8]);
 /// Opens and reads the whole map.
 fn read(file: Vec<u8>) -> Result<(), Error> {
     let mut image = Image::open(file)?;
-    crate::support::map(&mut image, 1000).map(drop)
+    map(&mut image, 1000).map(drop)
 }
 
 #[test]
@@ -148,16 +149,6 @@ fn no_page_takes_long() {
     assert_eq!(next + rest.extents[0].length, tables << 29);
 }
 
-fn generator() -> Option<PathBuf> {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/images/hostile/make-hostile.py");
-    if !path.exists() {
-        eprintln!("skipped: no {}", path.display());
-        return None;
-    }
-    Some(path)
-}
-
 /// Who refuses.
 enum Refused {
     Probe,
@@ -185,7 +176,7 @@ fn refusal(path: &Path) -> Option<Refused> {
     match image.extents(0, 1 << 30, 1000) {
         Err(error) => Some(Refused::Plugin(error)),
         Ok(_) if image.geometry().virtual_size > 1 << 30 => None,
-        Ok(_) => match crate::support::Disk::open(path).unwrap().content() {
+        Ok(_) => match Disk::<Qcow2>::open(path).unwrap().content() {
             Err(_) => Some(Refused::Codec),
             Ok(_) => None,
         },
@@ -194,20 +185,15 @@ fn refusal(path: &Path) -> Option<Refused> {
 
 #[test]
 fn hostile_images_of_others() {
-    let Some(generator) = generator() else { return };
-    if !have("python3", "python3") {
+    let scratch = Scratch::new();
+    let cases = scratch.hostile();
+    if cases.is_empty() {
         return;
     }
-    let scratch = Scratch::new();
-    let canary = scratch.path("canary.txt");
-    scratch.run("python3", &[generator.to_str().unwrap(), "out", canary.to_str().unwrap()]);
     let mut counts = [0; 4];
-    for row in table(&scratch.path("out/hostile.tsv")) {
-        if !row["format_claimed"].contains("qcow2") {
-            continue;
-        }
+    for (path, row) in cases {
         let name = &row["file"];
-        let refusal = refusal(&scratch.path("out").join(name));
+        let refusal = refusal(&path);
         match (&refusal, row["class"].as_str()) {
             (None, _) => assert_eq!(row["verdict"], "confine", "{name} was accepted: {}", row["what"]),
             (Some(Refused::Probe), class) => {

@@ -8,5 +8,7 @@ mod large;
 mod map;
 mod random;
 mod read;
-mod support;
 mod write;
+
+/// A directory for images of the format.
+type Scratch = witvirt_testkit::Scratch<format_qcow2::Qcow2>;

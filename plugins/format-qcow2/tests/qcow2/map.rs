@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use witvirt_sdk::core::extent::{Extent, ExtentKind};
 
-use crate::support::Scratch;
+use crate::Scratch;
 
 /// A line of `qemu-img map --output=json`.
 #[derive(Debug, Deserialize)]

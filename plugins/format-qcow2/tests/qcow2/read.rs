@@ -4,9 +4,10 @@ use format_qcow2::ErrorKind;
 use format_qcow2::image::Image;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{Noise, have_qemu, like_real};
 
+use crate::Scratch;
 use crate::map::assert_same_map;
-use crate::support::{Noise, Scratch, disk_content, have_qemu};
 
 /// No cluster size divides it.
 const SIZE: usize = (9 << 20) + 3 * 512;
@@ -48,7 +49,7 @@ fn converted(options: &[&str]) {
         return;
     }
     let scratch = Scratch::new();
-    scratch.write("base.raw", &disk_content(SIZE));
+    scratch.write("base.raw", &like_real(SIZE));
     for (index, options) in options.iter().enumerate() {
         let name = format!("{index}.qcow2");
         scratch.qemu_img(&format!("convert -f raw -O qcow2 {options} base.raw {name}"));
@@ -150,7 +151,7 @@ fn backing_chains() {
         return;
     }
     let scratch = Scratch::new();
-    scratch.write("base.raw", &disk_content(SIZE));
+    scratch.write("base.raw", &like_real(SIZE));
     let (half, double) = (SIZE / 2 / 512 * 512, SIZE * 2);
     scratch.qemu_img("create -q -f qcow2 -b base.raw -F raw empty.qcow2");
     scratch.qemu_img("create -q -f qcow2 -b base.raw -F raw one.qcow2");
@@ -198,7 +199,7 @@ fn states_that_images_get_into() {
         return;
     }
     let scratch = Scratch::new();
-    scratch.write("base.raw", &disk_content(SIZE));
+    scratch.write("base.raw", &like_real(SIZE));
     let copy = |name: &str| {
         scratch.qemu_img(&format!("convert -f raw -O qcow2 base.raw {name}"));
         name.to_owned()
@@ -268,7 +269,7 @@ fn any_range_can_be_asked_for() {
         return;
     }
     let scratch = Scratch::new();
-    scratch.write("base.raw", &disk_content(SIZE));
+    scratch.write("base.raw", &like_real(SIZE));
     scratch.qemu_img("convert -f raw -O qcow2 -c -o extended_l2=on base.raw disk.qcow2");
     let mut disk = scratch.open("disk.qcow2").unwrap();
     let mut noise = Noise::new(11);

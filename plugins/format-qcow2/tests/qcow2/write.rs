@@ -2,82 +2,17 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
-use flate2::{Compress, Compression, FlushCompress, Status};
+use format_qcow2::Qcow2;
 use format_qcow2::layout::Writer;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
 use witvirt_sdk::disk::{ImageReader, ImageWriter};
+use witvirt_testkit::{Noise, finish, have_qemu, like_real, write_image};
 
-use crate::support::{Noise, Scratch, disk_content, have_qemu};
+use crate::Scratch;
 
 const SIZE: usize = (9 << 20) + 3 * 512;
-
-/// Writes an image as a host does: chunks that are all zeros are left out.
-pub fn write_image(path: &Path, content: &[u8], options: &str, backing: Option<(&str, &str)>) -> u64 {
-    let backing = backing.map(|(name, format)| (name.to_owned(), format.to_owned()));
-    let mut writer = Writer::create("qcow2", content.len() as u64, options, backing).unwrap();
-    let file = File::create(path).unwrap();
-    let plan = writer.plan();
-    let mut next = 0;
-    for (index, data) in content.chunks(plan.chunk_size as usize).enumerate() {
-        if data.iter().all(|byte| *byte == 0) {
-            continue;
-        }
-        let whole = data.len() == plan.chunk_size as usize;
-        let encoded = if whole { encode(&plan.codec, data) } else { None };
-        let stored = encoded.as_deref().unwrap_or(data);
-        let chunk = Chunk {
-            start: index as u64 * u64::from(plan.chunk_size),
-            length: data.len() as u64,
-            stored: stored.len() as u64,
-            encoded: encoded.is_some(),
-        };
-        let offset = writer.allocate(&chunk).unwrap();
-        assert!(offset >= next, "data lies in the order of the calls");
-        next = offset + chunk.stored;
-        file.write_all_at(stored, offset).unwrap();
-    }
-    finish(&mut writer, &file)
-}
-
-/// Applies the last writes; returns the length of the file.
-fn finish(writer: &mut Writer, file: &File) -> u64 {
-    loop {
-        let ending = writer.finish().unwrap();
-        assert!(ending.writes.iter().map(|write| write.bytes.len()).sum::<usize>() < 4 << 20);
-        for write in &ending.writes {
-            assert!(write.offset + write.bytes.len() as u64 <= ending.size);
-            file.write_all_at(&write.bytes, write.offset).unwrap();
-        }
-        if !ending.next {
-            assert_eq!(ending.writes.last().unwrap().offset, 0, "the header is the last write");
-            file.set_len(ending.size).unwrap();
-            assert!(writer.finish().is_err(), "there is one ending");
-            return ending.size;
-        }
-    }
-}
-
-/// `None` where it would not become smaller.
-fn encode(codec: &str, data: &[u8]) -> Option<Vec<u8>> {
-    let encoded = match codec {
-        "" => return None,
-        "zstd" => zstd::bulk::compress(data, 1).unwrap(),
-        "deflate-raw" => {
-            let mut bytes = Vec::with_capacity(data.len());
-            let mut stream = Compress::new_with_window_bits(Compression::default(), false, 12);
-            let status = stream.compress_vec(data, &mut bytes, FlushCompress::Finish).unwrap();
-            if status != Status::StreamEnd {
-                return None;
-            }
-            bytes
-        }
-        other => panic!("codec {other}"),
-    };
-    (encoded.len() < data.len()).then_some(encoded)
-}
 
 /// qemu-img finds nothing wrong, sees the same bytes, and so does the reader.
 fn verify(scratch: &Scratch, name: &str, content: &[u8]) {
@@ -95,12 +30,12 @@ fn every_cluster_size_and_compression() {
         return;
     }
     let scratch = Scratch::new();
-    let content = disk_content(SIZE);
+    let content = like_real(SIZE);
     scratch.write("content.bin", &content);
     for bits in 9..=21 {
         for compression in ["none", "zlib", "zstd"] {
             let options = format!("{{\"cluster-size\": {}, \"compression\": \"{compression}\"}}", 1 << bits);
-            let size = write_image(&scratch.path("disk.qcow2"), &content, &options, None);
+            let size = write_image::<Qcow2>(&scratch.path("disk.qcow2"), &content, &options, None);
             assert_eq!(size, scratch.read("disk.qcow2").len() as u64);
             verify(&scratch, "disk.qcow2", &content);
             let compared = scratch.qemu_img("compare -f raw -F qcow2 content.bin disk.qcow2");
@@ -112,8 +47,8 @@ fn every_cluster_size_and_compression() {
 #[test]
 fn compressed_images_are_smaller() {
     let scratch = Scratch::new();
-    let content = disk_content(SIZE);
-    let size = |options: &str| write_image(&scratch.path("disk.qcow2"), &content, options, None);
+    let content = like_real(SIZE);
+    let size = |options: &str| write_image::<Qcow2>(&scratch.path("disk.qcow2"), &content, options, None);
     let plain = size("{}");
     for compression in ["zlib", "zstd"] {
         let compressed = size(&format!("{{\"compression\": \"{compression}\"}}"));
@@ -127,11 +62,11 @@ fn guests_can_write_to_them() {
         return;
     }
     let scratch = Scratch::new();
-    let mut content = disk_content(SIZE);
+    let mut content = like_real(SIZE);
     for options in
         ["{}", "{\"compression\": \"zlib\"}", "{\"compression\": \"zstd\", \"cluster-size\": 4096}"]
     {
-        write_image(&scratch.path("disk.qcow2"), &content, options, None);
+        write_image::<Qcow2>(&scratch.path("disk.qcow2"), &content, options, None);
         let mut noise = Noise::new(3);
         for _ in 0..40 {
             let start = 512 * noise.below(SIZE as u64 / 512 - 300) as usize;
@@ -150,11 +85,11 @@ fn overlays_open_over_their_backing_image() {
         return;
     }
     let scratch = Scratch::new();
-    let mut content = disk_content(SIZE);
+    let mut content = like_real(SIZE);
     scratch.write("base.raw", &content);
     let empty = vec![0; SIZE];
     for (options, name) in [("{}", "over.qcow2"), ("{\"cluster-size\": 512}", "small.qcow2")] {
-        write_image(&scratch.path(name), &empty, options, Some(("base.raw", "raw")));
+        write_image::<Qcow2>(&scratch.path(name), &empty, options, Some(("base.raw", "raw")));
         verify(&scratch, name, &content);
         let chain = scratch.qemu_img(&format!("info --backing-chain --output=json {name}"));
         let chain: serde_json::Value = serde_json::from_str(&chain).unwrap();
@@ -169,7 +104,7 @@ fn overlays_open_over_their_backing_image() {
     // A second layer with data of its own.
     let mut top = vec![0; SIZE];
     top[..65536].fill(1);
-    write_image(
+    write_image::<Qcow2>(
         &scratch.path("top.qcow2"),
         &top,
         "{\"compression\": \"zstd\"}",
@@ -220,7 +155,7 @@ fn tiny_disks() {
     for size in [0, 512, 65536] {
         let content = vec![5; size];
         for options in ["{}", "{\"cluster-size\": 512, \"compression\": \"zlib\"}"] {
-            write_image(&scratch.path("disk.qcow2"), &content, options, None);
+            write_image::<Qcow2>(&scratch.path("disk.qcow2"), &content, options, None);
             verify(&scratch, "disk.qcow2", &content);
         }
     }

@@ -2,10 +2,12 @@
 
 use std::os::unix::fs::FileExt;
 
+use format_qed::Qed;
 use format_qed::image::Image;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{FileSource, file_content, have_qemu};
 
-use crate::support::{FileSource, Scratch, have_qemu};
+use crate::Scratch;
 
 const CLUSTER: u64 = 65536;
 
@@ -80,6 +82,6 @@ fn images_that_were_not_closed() {
     assert_eq!(findings(&scratch), [("need-check".to_owned(), 2, None)]);
     let image = Image::open(FileSource::open(&scratch.path("disk.qed"))).unwrap();
     assert!(image.facts().contains(&("need-check".to_owned(), "yes".to_owned())));
-    let content = crate::support::file_content(&scratch.path("disk.qed")).unwrap();
+    let content = file_content::<Qed>(&scratch.path("disk.qed")).unwrap();
     assert!(content.iter().all(|byte| *byte == 7), "and it is read");
 }

@@ -1,11 +1,13 @@
 //! Hostile images: our own, and those of a folder beside the repository where it is present.
 
 use format_qed::ErrorKind;
+use format_qed::Qed;
 use format_qed::image::Image;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{FileSource, file_content, map};
 
+use crate::Scratch;
 use crate::fuzz::body::image;
-use crate::support::{Scratch, file_content, map};
 
 /// Bytes and where they go.
 type Patch = (usize, Vec<u8>);
@@ -116,13 +118,13 @@ fn no_page_takes_long() {
 #[test]
 fn hostile_images_of_others() {
     let scratch = Scratch::new();
-    let cases = scratch.hostile("qed");
+    let cases = scratch.hostile();
     for (path, row) in &cases {
         assert_eq!(row["verdict"], "refuse");
-        let refused = match Image::open(crate::support::FileSource::open(path)) {
+        let refused = match Image::open(FileSource::open(path)) {
             // A file is named: the host decides.
             Ok(image) if !image.references().is_empty() => row["class"] == "reference",
-            Ok(_) => file_content(path).is_err(),
+            Ok(_) => file_content::<Qed>(path).is_err(),
             Err(error) => !error.message.is_empty() && !format!("{error:?}").contains("CANARY"),
         };
         assert!(refused, "{} was accepted: {}", row["file"], row["what"]);

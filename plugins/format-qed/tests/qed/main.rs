@@ -5,5 +5,7 @@ mod fuzz;
 mod hostile;
 mod random;
 mod read;
-mod support;
 mod write;
+
+/// A directory for images of the format.
+type Scratch = witvirt_testkit::Scratch<format_qed::Qed>;

@@ -1,12 +1,12 @@
 //! Images that QEMU wrote.
 
+use format_qed::Qed;
 use format_qed::image::{BACKING, Image};
 use witvirt_sdk::core::extent::Reference;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{FileSource, content, data, file_content, have, have_qemu, sha256, stripes, table};
 
-use crate::support::{
-    FileSource, Scratch, content, data, disk_content, file_content, have, have_qemu, sha256, table,
-};
+use crate::Scratch;
 
 const SIZE: usize = (9 << 20) + 3 * 512;
 
@@ -16,7 +16,7 @@ fn what_qemu_img_writes() {
         return;
     }
     let scratch = Scratch::new();
-    let bytes = disk_content(SIZE, 300 << 10);
+    let bytes = stripes(SIZE, 300 << 10);
     scratch.write("base.raw", &bytes);
     for options in [
         "",
@@ -27,7 +27,7 @@ fn what_qemu_img_writes() {
     ] {
         scratch.qemu_img(&format!("convert -f raw -O qed {options} base.raw disk.qed"));
         let mut image = Image::open(FileSource::open(&scratch.path("disk.qed"))).unwrap();
-        let read = content(&mut image, &FileSource::open(&scratch.path("disk.qed")), &[]).unwrap();
+        let read = content(&mut image, &[&FileSource::open(&scratch.path("disk.qed"))], &[]).unwrap();
         assert!(read == bytes, "{options}: other bytes");
         assert_eq!(image.check().unwrap(), [], "{options}");
     }
@@ -39,7 +39,7 @@ fn writes_zeros_and_a_backing_image() {
         return;
     }
     let scratch = Scratch::new();
-    let below = disk_content(SIZE, 300 << 10);
+    let below = stripes(SIZE, 300 << 10);
     scratch.write("base.raw", &below);
     scratch.qemu_img("convert -f raw -O qcow2 base.raw base.qcow2");
     for (format, hint) in [("raw", Some("raw")), ("qcow2", None)] {
@@ -61,7 +61,7 @@ fn writes_zeros_and_a_backing_image() {
             }]
         );
         let source = FileSource::open(&scratch.path("over.qed"));
-        assert!(content(&mut image, &source, &below).unwrap() == expected, "{format}");
+        assert!(content(&mut image, &[&source], &below).unwrap() == expected, "{format}");
         assert!(expected[(1 << 20) + 5] == 7 && expected[SIZE..].iter().all(|byte| *byte == 0));
         assert_eq!(image.check().unwrap(), []);
     }
@@ -82,11 +82,11 @@ fn the_matrix_of_what_qemu_img_can_write() {
             continue;
         }
         let content = if row["deps"].is_empty() {
-            file_content(&path).unwrap()
+            file_content::<Qed>(&path).unwrap()
         } else {
             let below = scratch.read(&format!("out/{}", row["deps"]));
             let mut image = Image::open(FileSource::open(&path)).unwrap();
-            content(&mut image, &FileSource::open(&path), &below).unwrap()
+            content(&mut image, &[&FileSource::open(&path)], &below).unwrap()
         };
         assert_eq!(content.len().to_string(), row["virtual_size"], "{}", row["file"]);
         assert_eq!(sha256(&content), row["content_sha256"], "{}", row["file"]);

@@ -1,46 +1,13 @@
 //! Images that the plugin lays out, judged by qemu-img and by the plugin's own reader.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-
+use format_qed::Qed;
 use format_qed::image::Image;
-use format_qed::layout::Writer;
-use witvirt_sdk::core::format::Chunk;
-use witvirt_sdk::disk::{ImageReader, ImageWriter};
+use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{FileSource, content, have_qemu, stripes, write_image};
 
-use crate::support::{FileSource, Scratch, content, disk_content, have_qemu};
+use crate::Scratch;
 
 const SIZE: usize = (9 << 20) + 3 * 512;
-
-/// Writes an image as a host does: chunks that are all zeros are left out.
-fn write_image(path: &Path, content: &[u8], options: &str, backing: Option<(&str, &str)>) {
-    let backing = backing.map(|(name, format)| (name.to_owned(), format.to_owned()));
-    let mut writer = Writer::create("qed", content.len() as u64, options, backing).unwrap();
-    let file = File::create(path).unwrap();
-    let plan = writer.plan();
-    for (index, data) in content.chunks(plan.chunk_size as usize).enumerate() {
-        if data.iter().all(|byte| *byte == 0) {
-            continue;
-        }
-        let length = data.len() as u64;
-        let start = index as u64 * u64::from(plan.chunk_size);
-        let offset = writer.allocate(&Chunk { start, length, stored: length, encoded: false }).unwrap();
-        file.write_all_at(data, offset).unwrap();
-    }
-    loop {
-        let ending = writer.finish().unwrap();
-        for write in &ending.writes {
-            file.write_all_at(&write.bytes, write.offset).unwrap();
-        }
-        if !ending.next {
-            assert_eq!(ending.writes.last().unwrap().offset, 0, "the header is the last write");
-            assert!(file.metadata().unwrap().len() <= ending.size);
-            file.set_len(ending.size).unwrap();
-            return;
-        }
-    }
-}
 
 /// qemu-img finds nothing wrong, sees the same bytes, and so does the reader.
 fn verify(scratch: &Scratch, name: &str, expected: &[u8], below: &[u8]) {
@@ -51,7 +18,10 @@ fn verify(scratch: &Scratch, name: &str, expected: &[u8], below: &[u8]) {
     assert!(compared.contains("Images are identical"), "{compared}");
     let source = FileSource::open(&scratch.path(name));
     let mut image = Image::open(FileSource::open(&scratch.path(name))).unwrap();
-    assert!(content(&mut image, &source, below).unwrap() == expected, "{name}: the reader sees other bytes");
+    assert!(
+        content(&mut image, &[&source], below).unwrap() == expected,
+        "{name}: the reader sees other bytes"
+    );
     assert_eq!(image.check().unwrap(), []);
 }
 
@@ -61,10 +31,10 @@ fn every_cluster_and_table_size() {
         return;
     }
     let scratch = Scratch::new();
-    let content = disk_content(SIZE, 300 << 10);
+    let content = stripes(SIZE, 300 << 10);
     for (bits, table) in [(12, 2), (12, 16), (13, 2), (15, 8), (16, 4), (18, 2), (21, 2), (22, 2)] {
         let options = format!("{{\"cluster-size\": {}, \"table-size\": {table}}}", 1 << bits);
-        write_image(&scratch.path("disk.qed"), &content, &options, None);
+        write_image::<Qed>(&scratch.path("disk.qed"), &content, &options, None);
         verify(&scratch, "disk.qed", &content, &[]);
     }
 }
@@ -77,7 +47,7 @@ fn tiny_disks() {
     let scratch = Scratch::new();
     for size in [512, 65536, 65536 + 512] {
         let content = vec![5; size];
-        write_image(&scratch.path("disk.qed"), &content, "{}", None);
+        write_image::<Qed>(&scratch.path("disk.qed"), &content, "{}", None);
         verify(&scratch, "disk.qed", &content, &[]);
     }
 }
@@ -88,13 +58,13 @@ fn overlays_open_over_their_backing_image() {
         return;
     }
     let scratch = Scratch::new();
-    let below = disk_content(SIZE, 300 << 10);
+    let below = stripes(SIZE, 300 << 10);
     scratch.write("base.raw", &below);
     let mut top = vec![0; SIZE];
     top[3 << 20..4 << 20].fill(3);
     let mut expected = below.clone();
     expected[3 << 20..4 << 20].fill(3);
-    write_image(&scratch.path("over.qed"), &top, "{}", Some(("base.raw", "raw")));
+    write_image::<Qed>(&scratch.path("over.qed"), &top, "{}", Some(("base.raw", "raw")));
     verify(&scratch, "over.qed", &expected, &below);
     let info = scratch.qemu_img("info over.qed");
     assert!(info.contains("backing file format: raw"), "{info}");
@@ -105,7 +75,7 @@ fn overlays_open_over_their_backing_image() {
     verify(&scratch, "over.qed", &expected, &below);
     // Of another format, nothing is recorded.
     scratch.qemu_img("convert -f raw -O qcow2 base.raw base.qcow2");
-    write_image(&scratch.path("other.qed"), &vec![0; SIZE], "{}", Some(("base.qcow2", "qcow2")));
+    write_image::<Qed>(&scratch.path("other.qed"), &vec![0; SIZE], "{}", Some(("base.qcow2", "qcow2")));
     let image = Image::open(FileSource::open(&scratch.path("other.qed"))).unwrap();
     assert_eq!(image.references()[0].format_hint, None);
 }

@@ -3,9 +3,9 @@
 use format_vdi::image::{Image, PARENT};
 use witvirt_sdk::core::extent::{ExtentKind, Reference};
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{content, map};
 
 use crate::fuzz::body::image;
-use crate::support::{content, map};
 
 /// What block `block` of the disk holds in an image of the pattern, `None` where it falls through.
 fn expected(file: &[u8], data_offset: usize, extra: usize, block: usize) -> Option<Vec<u8>> {
@@ -26,7 +26,7 @@ fn free_blocks_fall_through_and_zero_blocks_do_not() {
         let file = image(4, extra, map_offset);
         let below: Vec<u8> = (0..40 * 512).map(|at| (at / 100) as u8 | 1).collect();
         let mut opened = Image::open(file.clone()).unwrap();
-        let read = content(&mut opened, &file, &below).unwrap();
+        let read = content(&mut opened, &[&file], &below).unwrap();
         assert_eq!(read.len(), 40 * 512, "rounded up to sectors");
         for block in 0..40 {
             let from_parent = &below[block * 512..(block + 1) * 512];

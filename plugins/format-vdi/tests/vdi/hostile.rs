@@ -1,11 +1,13 @@
 //! Hostile images: our own, and those of a folder beside the repository where it is present.
 
 use format_vdi::ErrorKind;
+use format_vdi::Vdi;
 use format_vdi::image::Image;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{file_content, map};
 
+use crate::Scratch;
 use crate::fuzz::body::image;
-use crate::support::{Scratch, file_content, map};
 
 /// Bytes and where they go.
 type Patch = (usize, Vec<u8>);
@@ -120,10 +122,10 @@ fn no_page_takes_long() {
 #[test]
 fn hostile_images_of_others() {
     let scratch = Scratch::new();
-    let cases = scratch.hostile("vdi");
+    let cases = scratch.hostile();
     for (path, row) in &cases {
         assert_eq!(row["verdict"], "refuse");
-        let error = file_content(path).expect_err(&row["what"]);
+        let error = file_content::<Vdi>(path).expect_err(&row["what"]);
         assert!(!error.message.is_empty() && !format!("{error:?}").contains("CANARY"));
     }
     assert!(cases.is_empty() || cases.len() >= 3, "{} cases", cases.len());

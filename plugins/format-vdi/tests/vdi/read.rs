@@ -1,12 +1,14 @@
 //! Images that QEMU wrote.
 
+use format_vdi::Vdi;
 use format_vdi::image::Image;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::disk::ImageReader;
-
-use crate::support::{
-    FileSource, Scratch, content, data, disk_content, file_content, have, have_qemu, map, sha256, table,
+use witvirt_testkit::{
+    FileSource, content, data, file_content, have, have_qemu, map, sha256, stripes, table,
 };
+
+use crate::Scratch;
 
 const SIZE: usize = (9 << 20) + 3 * 512;
 
@@ -16,12 +18,12 @@ fn what_qemu_img_writes() {
         return;
     }
     let scratch = Scratch::new();
-    let bytes = disk_content(SIZE, 3 << 20);
+    let bytes = stripes(SIZE, 3 << 20);
     scratch.write("base.raw", &bytes);
     for options in ["", "-o static=on", "-S 0"] {
         scratch.qemu_img(&format!("convert -f raw -O vdi {options} base.raw disk.vdi"));
         let mut image = Image::open(FileSource::open(&scratch.path("disk.vdi"))).unwrap();
-        let read = content(&mut image, &FileSource::open(&scratch.path("disk.vdi")), &[]).unwrap();
+        let read = content(&mut image, &[&FileSource::open(&scratch.path("disk.vdi"))], &[]).unwrap();
         assert!(read == bytes, "{options}: other bytes");
         assert_eq!(image.check().unwrap(), []);
         let static_image = image.header().kind.name() == "static";
@@ -43,7 +45,7 @@ fn random_writes_by_qemu() {
         .collect();
     scratch.qemu_io("disk.vdi", &commands);
     let expected = scratch.guest_content("disk.vdi");
-    assert!(file_content(&scratch.path("disk.vdi")).unwrap() == expected);
+    assert!(file_content::<Vdi>(&scratch.path("disk.vdi")).unwrap() == expected);
     let mut image = Image::open(FileSource::open(&scratch.path("disk.vdi"))).unwrap();
     let stored = map(&mut image, 3).unwrap();
     let data = stored.iter().filter(|extent| matches!(extent.kind, ExtentKind::Data { .. }));
@@ -64,7 +66,7 @@ fn the_matrix_of_what_qemu_img_can_write() {
         if row["format"] != "vdi" || !path.exists() {
             continue;
         }
-        let content = file_content(&path).unwrap();
+        let content = file_content::<Vdi>(&path).unwrap();
         assert_eq!(content.len().to_string(), row["virtual_size"], "{}", row["file"]);
         assert_eq!(sha256(&content), row["content_sha256"], "{}", row["file"]);
         seen += 1;

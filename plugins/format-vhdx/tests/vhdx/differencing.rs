@@ -1,13 +1,15 @@
 //! Differencing images. qemu-img refuses them, so they are made here from the specification's words.
 
+use format_vhdx::Vhdx;
 use format_vhdx::guid::Guid;
 use format_vhdx::image::Image;
 use format_vhdx::{Error, ErrorKind};
 use witvirt_sdk::core::extent::{Extent, ExtentKind};
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{Noise, islands, map, write_image};
 
+use crate::Scratch;
 use crate::build::{BITMAPS, MIB, Made};
-use crate::support::{Noise, Scratch, disk_content, map, write_image};
 
 const LINKAGE: &str = "{02020202-0202-0202-0202-020202020202}";
 
@@ -76,8 +78,13 @@ fn sectors_of_4096_bytes() {
 #[test]
 fn chains_read_through() {
     let scratch = Scratch::new();
-    let mut expected = disk_content(8 << 20);
-    write_image(&scratch.path("base.vhdx"), &expected, "{\"id\": \"02020202-0202-0202-0202-020202020202\"}");
+    let mut expected = islands(8 << 20);
+    write_image::<Vhdx>(
+        &scratch.path("base.vhdx"),
+        &expected,
+        "{\"id\": \"02020202-0202-0202-0202-020202020202\"}",
+        None,
+    );
     let mut noise = Noise::new(11);
     let mut below = "base.vhdx".to_owned();
     for level in 1..=3u8 {

@@ -5,8 +5,7 @@ mod body;
 
 use format_vhdx::image::Image;
 use witvirt_sdk::disk::ImageReader;
-
-use crate::support::Noise;
+use witvirt_testkit::mutations;
 
 #[test]
 fn seeds_are_sound() {
@@ -21,18 +20,9 @@ fn seeds_are_sound() {
 
 #[test]
 fn mutated_seeds() {
-    let mut noise = Noise::new(1);
     for seed in body::seeds() {
-        for _ in 0..200 {
-            let mut bytes = seed.clone();
-            for _ in 0..1 + noise.below(4) {
-                let at = noise.below(bytes.len() as u64) as usize;
-                bytes[at] = [0, 1, 0x7f, 0x80, 0xff, noise.next() as u8][noise.below(6) as usize];
-            }
-            if noise.below(8) == 0 {
-                bytes.truncate(noise.below(bytes.len() as u64) as usize);
-            }
-            body::run(&bytes);
+        for file in mutations(&seed, 0..seed.len(), 200) {
+            body::run(&file);
         }
     }
 }

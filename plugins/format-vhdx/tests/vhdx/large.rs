@@ -1,78 +1,20 @@
 //! Maps of large disks: how many reads they take.
 
-use std::cell::Cell;
-use std::time::Instant;
-
-use format_vhdx::Error;
+use format_vhdx::Vhdx;
 use format_vhdx::image::Image;
-use format_vhdx::layout::Writer;
-use witvirt_sdk::core::format::{Chunk, Write};
-use witvirt_sdk::disk::{ImageReader, ImageWriter, ReadAt};
+use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{Pieces, cost, lay_out, plain};
 
-/// A file of which only the metadata exists; counts reads and bytes.
-struct Metadata {
-    size: u64,
-    /// In the order of their offsets.
-    pieces: Vec<Write>,
-    reads: Cell<u64>,
-    largest: Cell<u32>,
-}
-
-impl ReadAt for Metadata {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read_at(&self, offset: u64, len: u32) -> Result<Vec<u8>, Error> {
-        self.reads.set(self.reads.get() + 1);
-        self.largest.set(self.largest.get().max(len));
-        let mut bytes = vec![0; u64::from(len).min(self.size.saturating_sub(offset)) as usize];
-        let end = offset + bytes.len() as u64;
-        for piece in &self.pieces {
-            let from = piece.offset.max(offset);
-            let to = (piece.offset + piece.bytes.len() as u64).min(end);
-            if from < to {
-                let source = &piece.bytes[(from - piece.offset) as usize..(to - piece.offset) as usize];
-                bytes[(from - offset) as usize..(to - offset) as usize].copy_from_slice(source);
-            }
-        }
-        Ok(bytes)
-    }
-}
-
-fn laid_out(size: u64, options: &str, every: u64) -> Metadata {
-    let mut writer = Writer::create("vhdx", size, options, None).unwrap();
-    for mib in (0..size >> 20).step_by(every as usize) {
-        writer
-            .allocate(&Chunk { start: mib << 20, length: 1 << 20, stored: 1 << 20, encoded: false })
-            .unwrap();
-    }
-    let mut pieces = Vec::new();
-    loop {
-        let ending = writer.finish().unwrap();
-        pieces.extend(ending.writes);
-        if !ending.next {
-            pieces.sort_by_key(|piece| piece.offset);
-            let (reads, largest) = (Cell::new(0), Cell::new(0));
-            return Metadata { size: ending.size, pieces, reads, largest };
-        }
-    }
+/// With data in every so many MiB.
+fn laid_out(size: u64, options: &str, every: usize) -> Pieces {
+    let chunks = (0..size >> 20).step_by(every).map(|mib| plain(mib << 20, 1 << 20));
+    lay_out::<Vhdx>(size, options, None, chunks).file
 }
 
 /// Runs and reads of the whole map.
-fn mapped(what: &str, source: &Metadata) -> (u64, u64) {
-    let start = Instant::now();
-    let mut image = Image::open(source).unwrap();
-    let (mut runs, mut at) = (0, Some(0));
-    while let Some(next) = at {
-        let page = image.extents(next, u64::MAX, u32::MAX).unwrap();
-        runs += page.extents.len() as u64;
-        at = page.next;
-    }
-    let reads = source.reads.get();
-    assert!(source.largest.get() <= 1 << 20);
-    eprintln!("{what}: {runs} runs, {reads} reads, {:?}", start.elapsed());
-    (runs, reads)
+fn mapped(what: &str, source: &Pieces) -> (u64, u64) {
+    let cost = cost::<Vhdx>(what, source, u32::MAX);
+    (cost.runs, cost.reads)
 }
 
 #[test]

@@ -1,41 +1,15 @@
 //! Random images: what the writer lays out the reader finds again, and broken images never break the reader.
 
-use std::collections::BTreeMap;
-
-use format_vhdx::Error;
+use format_vhdx::Vhdx;
 use format_vhdx::guid::Guid;
 use format_vhdx::image::Image;
-use format_vhdx::layout::Writer;
 use proptest::prelude::*;
 use witvirt_sdk::core::extent::ExtentKind;
-use witvirt_sdk::core::format::Chunk;
-use witvirt_sdk::disk::{ImageReader, ImageWriter, ReadAt};
+use witvirt_sdk::disk::ImageReader;
 
 use crate::build::{LOG, MIB, log_entry, seal};
 use crate::differencing::child;
-use crate::support::map;
-
-/// A file with holes: pieces, and its length.
-struct Sparse(Vec<(u64, Vec<u8>)>, u64);
-
-impl ReadAt for Sparse {
-    fn size(&self) -> u64 {
-        self.1
-    }
-
-    fn read_at(&self, offset: u64, len: u32) -> Result<Vec<u8>, Error> {
-        let mut bytes = vec![0; u64::from(len).min(self.1.saturating_sub(offset)) as usize];
-        for (start, piece) in &self.0 {
-            let from = offset.max(*start);
-            let to = (offset + bytes.len() as u64).min(start + piece.len() as u64);
-            if from < to {
-                bytes[(from - offset) as usize..(to - offset) as usize]
-                    .copy_from_slice(&piece[(from - start) as usize..(to - start) as usize]);
-            }
-        }
-        Ok(bytes)
-    }
-}
+use witvirt_testkit::{check_ranges, lay_out, map, places, plain};
 
 fn broken() -> impl Strategy<Value = Vec<(usize, u8)>> {
     let places = prop_oneof![
@@ -63,38 +37,18 @@ proptest! {
         max in 1u32..50,
     ) {
         let size = sectors * 512;
-        let mut writer = Writer::create("vhdx", size, &format!("{{\"block-size\": {}}}", 1u64 << bits), None).unwrap();
-        let mut placed = BTreeMap::new();
-        for mib in chunks.into_iter().filter(|mib| mib * MIB < size) {
-            let length = MIB.min(size - mib * MIB);
-            let chunk = Chunk { start: mib * MIB, length, stored: length, encoded: false };
-            placed.insert(mib, writer.allocate(&chunk).unwrap());
-        }
-        let mut pieces = BTreeMap::new();
-        let length = loop {
-            let ending = writer.finish().unwrap();
-            pieces.extend(ending.writes.into_iter().map(|write| (write.offset, write.bytes)));
-            if !ending.next {
-                break ending.size;
-            }
-        };
-        let mut image = Image::open(Sparse(pieces.into_iter().collect(), length)).unwrap();
+        let used: Vec<u64> = chunks.into_iter().filter(|mib| mib * MIB < size).collect();
+        let chunks = used.iter().map(|mib| plain(mib * MIB, MIB.min(size - mib * MIB)));
+        let laid = lay_out::<Vhdx>(size, &format!("{{\"block-size\": {}}}", 1u64 << bits), None, chunks);
+        let mut image = Image::open(&laid.file).unwrap();
         prop_assert_eq!(image.check().unwrap(), []);
         prop_assert_eq!(image.geometry().virtual_size, size);
-        let mut found = BTreeMap::new();
-        for extent in map(&mut image, max).unwrap() {
-            match extent.kind {
-                ExtentKind::Zero => {}
-                ExtentKind::Data { source: 0, offset } => {
-                    for at in (0..extent.length).step_by(MIB as usize) {
-                        found.insert((extent.start + at) / MIB, offset + at);
-                    }
-                }
-                other => prop_assert!(false, "{:?}", other),
-            }
-        }
+        let extents = map(&mut image, max).unwrap();
+        let known = |kind: &ExtentKind| matches!(kind, ExtentKind::Zero | ExtentKind::Data { source: 0, .. });
+        prop_assert!(extents.iter().all(|extent| known(&extent.kind)));
+        let found = places(&extents, MIB);
         // Blocks hold chunks that nothing was written to, too.
-        for (mib, offset) in placed {
+        for (mib, offset) in used.into_iter().zip(laid.places) {
             prop_assert_eq!(found.get(&mib), Some(&offset));
         }
     }
@@ -116,23 +70,6 @@ proptest! {
             file.truncate(cut);
         }
         let Ok(mut image) = Image::open(file) else { return Ok(()) };
-        let _ = (image.facts(), image.references(), image.check());
-        let size = image.geometry().virtual_size;
-        for start in [0, start % size.max(1)] {
-            let mut at = start;
-            for _ in 0..20 {
-                let Ok(page) = image.extents(at, u64::MAX, 16) else { break };
-                for extent in page.extents {
-                    prop_assert_eq!(extent.start, at);
-                    prop_assert!(extent.length > 0);
-                    at += extent.length;
-                    prop_assert!(at <= size);
-                }
-                match page.next {
-                    Some(next) => prop_assert_eq!(next, at),
-                    None => break,
-                }
-            }
-        }
+        check_ranges(&mut image, &[0, start]);
     }
 }

@@ -4,9 +4,10 @@ use format_vhdx::guid::Guid;
 use format_vhdx::image::Image;
 use witvirt_sdk::core::extent::{Extent, ExtentKind};
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{have_qemu, islands, map};
 
+use crate::Scratch;
 use crate::build::{LOG, MIB, Made, log_entry};
-use crate::support::{Scratch, disk_content, have_qemu, map};
 
 const SIZE: usize = (21 << 20) + 3 * 512;
 
@@ -16,7 +17,7 @@ fn what_qemu_img_writes() {
         return;
     }
     let scratch = Scratch::new();
-    let content = disk_content(SIZE);
+    let content = islands(SIZE);
     scratch.write("disk.raw", &content);
     for options in [
         "subformat=dynamic",
@@ -128,7 +129,7 @@ fn a_log_over_tables_and_payload() {
         (0..240).map(|page| (5 * MIB + page * 4096, 9)).chain([(BAT_TAIL, 0x46)]).collect();
     made.patches[1].1 = log_entry(id, &pages, 8 * MIB);
     let mut image = Image::open(made.build()).unwrap();
-    let map = crate::support::map(&mut image, 1000).unwrap();
+    let map = witvirt_testkit::map(&mut image, 1000).unwrap();
     assert_eq!(map.iter().filter(|extent| matches!(extent.kind, ExtentKind::Literal(_))).count(), 240);
 }
 

@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use format_vhdx::Vhdx;
 use format_vhdx::layout::Writer;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
 use witvirt_sdk::disk::{ImageReader, ImageWriter};
+use witvirt_testkit::{finish, have_qemu, islands, write_image};
 
-use crate::support::{Scratch, disk_content, finish, have_qemu, write_image};
+use crate::Scratch;
 
 /// qemu-img finds nothing wrong, sees the same bytes and size, and so does the reader.
 fn verify(scratch: &Scratch, content: &[u8]) {
@@ -32,19 +34,23 @@ fn many_sizes_and_blocks() {
     }
     let scratch = Scratch::new();
     for size in [512, 1 << 20, (1 << 20) + 512, (37 << 20) + 3 * 512] {
-        let content = disk_content(size);
+        let content = islands(size);
         scratch.write("content.raw", &content);
         for options in
             ["{}", "{\"block-size\": 2097152}", "{\"block-size\": 33554432}", "{\"block-size\": 268435456}"]
         {
-            let length = write_image(&scratch.path("disk.vhdx"), &content, options);
+            let length = write_image::<Vhdx>(&scratch.path("disk.vhdx"), &content, options, None);
             assert_eq!(length % (1 << 20), 0);
             verify(&scratch, &content);
         }
     }
     let content = vec![0; 5 << 20];
     scratch.write("content.raw", &content);
-    assert_eq!(write_image(&scratch.path("disk.vhdx"), &content, "{}"), 4 << 20, "nothing takes no place");
+    assert_eq!(
+        write_image::<Vhdx>(&scratch.path("disk.vhdx"), &content, "{}", None),
+        4 << 20,
+        "nothing takes no place"
+    );
     verify(&scratch, &content);
 }
 
@@ -54,9 +60,9 @@ fn guests_can_write_to_them() {
         return;
     }
     let scratch = Scratch::new();
-    let mut content = disk_content(21 << 20);
+    let mut content = islands(21 << 20);
     for options in ["{}", "{\"block-size\": 8388608}"] {
-        write_image(&scratch.path("disk.vhdx"), &content, options);
+        write_image::<Vhdx>(&scratch.path("disk.vhdx"), &content, options, None);
         for (start, length, byte) in [(1 << 20, 3 << 20, 7), (20 << 20, 4096, 9), (11 << 20, 512, 1)] {
             let command = format!("write -q -P {byte} {start} {length}");
             scratch.run("qemu-io", &["-f", "vhdx", "-c", &command, "disk.vhdx"]);

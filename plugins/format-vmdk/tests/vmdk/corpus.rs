@@ -1,71 +1,28 @@
 //! Images that others wrote, in a folder beside the repository. Skipped where it is absent.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use format_vmdk::Vmdk;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{Disk, data, have, have_qemu, sha256, table, unpacked};
 
-use crate::support::{Disk, Scratch, have, have_qemu};
-
-fn data(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/images").join(name);
-    if !path.exists() {
-        eprintln!("skipped: no {}", path.display());
-        return None;
-    }
-    Some(path)
-}
-
-/// The rows of a table with a header line.
-pub fn table(path: &Path) -> Vec<HashMap<String, String>> {
-    let text = std::fs::read_to_string(path).unwrap();
-    let mut lines = text.lines().map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>());
-    let names = lines.next().unwrap();
-    lines.map(|line| names.iter().cloned().zip(line).collect()).collect()
-}
-
-pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use crate::Scratch;
 
 /// The files of a folder, unpacked, under their own names.
 fn unpack(scratch: &Scratch, rows: &[HashMap<String, String>]) {
     for row in rows {
         let path = data(&row["path"]).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
         let name = path.file_name().unwrap().to_str().unwrap();
-        let (name, bytes) = match name.rsplit_once('.').unwrap() {
-            (name, "zst") => (name, unzstd(&bytes)),
-            (name, "bz2") => (name, scratch.bunzip2(&path)),
-            _ => (name, bytes),
-        };
-        scratch.write(name, &bytes);
+        let packed = name.strip_suffix(".zst").or(name.strip_suffix(".bz2"));
+        scratch.write(packed.unwrap_or(name), &unpacked(&path));
     }
-}
-
-impl Scratch {
-    fn bunzip2(&self, path: &Path) -> Vec<u8> {
-        let output = std::process::Command::new("bzip2").args(["-dc"]).arg(path).output().unwrap();
-        assert!(output.status.success());
-        output.stdout
-    }
-}
-
-fn unzstd(bytes: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::new();
-    zstd::stream::read::Decoder::new(bytes).unwrap().read_to_end(&mut decoded).unwrap();
-    decoded
 }
 
 #[test]
 fn images_of_others() {
     let Some(expected) = data("expected.tsv") else { return };
-    if !have("bzip2", "bzip2") {
-        return;
-    }
     let scratch = Scratch::new();
     let rows: Vec<_> = table(&expected).into_iter().filter(|row| row["path"].contains("vmdk")).collect();
     unpack(&scratch, &rows);
@@ -75,7 +32,7 @@ fn images_of_others() {
         let name = name.trim_end_matches(".zst").trim_end_matches(".bz2");
         // The flat extent is raw.
         if row["true_content_sha256"].is_empty() || row["probed"] == "raw" {
-            assert!(Disk::open(&scratch.path(name)).is_err(), "{name}");
+            assert!(Disk::<Vmdk>::open(&scratch.path(name)).is_err(), "{name}");
             refused += 1;
             continue;
         }
@@ -97,16 +54,17 @@ fn images_of_others() {
 }
 
 /// A large image that is mostly holes: what is stored is what QEMU reads there, and QEMU finds nothing elsewhere.
-fn compare_stored(scratch: &Scratch, name: &str, disk: &mut Disk) {
+fn compare_stored(scratch: &Scratch, name: &str, disk: &mut Disk<Vmdk>) {
     scratch.qemu_img(&format!("convert -f vmdk -O raw {name} large.raw"));
     let raw = std::fs::File::open(scratch.path("large.raw")).unwrap();
     let mut stored = 0;
-    for (start, content) in disk.pieces().unwrap() {
+    disk.stored(|start, content| {
         let mut expected = vec![0; content.len()];
         raw.read_exact_at(&mut expected, start).unwrap();
         assert!(content == expected, "{name} at {start}");
         stored += content.len() as u64;
-    }
+    })
+    .unwrap();
     assert!(stored > 0 && raw.metadata().unwrap().blocks() * 512 <= stored);
 }
 
@@ -136,7 +94,7 @@ fn the_matrix_of_what_qemu_img_can_write() {
         if row["format"] != "vmdk" || !path.exists() {
             continue;
         }
-        let mut disk = Disk::open(&path).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        let mut disk = Disk::<Vmdk>::open(&path).unwrap_or_else(|error| panic!("{name}: {error:?}"));
         assert_eq!(disk.size().to_string(), row["virtual_size"], "{name}");
         assert_eq!(sha256(&disk.content().unwrap()), row["content_sha256"], "{name}");
         read += 1;

@@ -9,8 +9,7 @@ use format_vmdk::{Error, ErrorKind};
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
 use witvirt_sdk::disk::{ImageReader, ImageWriter};
-
-use crate::support::{joined, map};
+use witvirt_testkit::{joined, map};
 
 const GRAIN: usize = 65536;
 

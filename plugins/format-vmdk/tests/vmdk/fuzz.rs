@@ -3,7 +3,7 @@
 #[path = "../../../../tests/fuzz/bodies/vmdk.rs"]
 mod body;
 
-use crate::support::Noise;
+use witvirt_testkit::mutations;
 
 #[test]
 fn seeds_are_sound() {
@@ -16,19 +16,8 @@ fn seeds_are_sound() {
 
 #[test]
 fn mutated_seeds() {
-    let mut noise = Noise::new(1);
     for seed in body::seeds() {
-        for _ in 0..400 {
-            let mut file = seed.clone();
-            for _ in 0..1 + noise.below(4) {
-                // Half of the changes hit the header and the descriptor.
-                let bound = if noise.below(2) == 0 { 900.min(file.len() as u64) } else { file.len() as u64 };
-                let at = noise.below(bound) as usize;
-                file[at] = [0, 1, 0x7f, 0x80, 0xff, noise.next() as u8][noise.below(6) as usize];
-            }
-            if noise.below(8) == 0 {
-                file.truncate(noise.below(file.len() as u64) as usize);
-            }
+        for file in mutations(&seed, 0..900, 400) {
             body::run(&file);
         }
     }

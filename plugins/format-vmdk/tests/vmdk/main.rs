@@ -7,5 +7,7 @@ mod hostile;
 mod large;
 mod random;
 mod read;
-mod support;
 mod write;
+
+/// A directory for images of the format.
+type Scratch = witvirt_testkit::Scratch<format_vmdk::Vmdk>;

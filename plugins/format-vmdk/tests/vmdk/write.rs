@@ -3,75 +3,19 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
+use format_vmdk::Vmdk;
 use format_vmdk::image::Image;
 use format_vmdk::layout::Writer;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
 use witvirt_sdk::disk::{ImageReader, ImageWriter};
+use witvirt_testkit::{FileSource, encode, finish, have_qemu, like_real, map, write_image};
 
-use crate::support::{Scratch, disk_content, have_qemu, map};
+use crate::Scratch;
 
 const SIZE: usize = (35 << 20) + 3 * 512;
 const STREAM: &str = "{\"subformat\": \"streamOptimized\"}";
-
-/// Writes an image as a host does: chunks that are all zeros are left out.
-pub fn write_image(path: &Path, content: &[u8], options: &str) -> u64 {
-    let mut writer = Writer::create("vmdk", content.len() as u64, options, None).unwrap();
-    let file = File::create(path).unwrap();
-    let plan = writer.plan();
-    let mut next = 0;
-    for (index, data) in content.chunks(plan.chunk_size as usize).enumerate() {
-        if data.iter().all(|byte| *byte == 0) {
-            continue;
-        }
-        let encoded = match &*plan.codec {
-            "" => None,
-            "zlib-always" => Some(zlib(data, plan.chunk_size as usize)),
-            other => panic!("codec {other}"),
-        };
-        let stored = encoded.as_deref().unwrap_or(data);
-        let chunk = Chunk {
-            start: index as u64 * u64::from(plan.chunk_size),
-            length: data.len() as u64,
-            stored: stored.len() as u64,
-            encoded: encoded.is_some(),
-        };
-        let offset = writer.allocate(&chunk).unwrap();
-        assert!(offset >= next, "data lies in the order of the calls");
-        next = offset + chunk.stored;
-        file.write_all_at(stored, offset).unwrap();
-    }
-    finish(&mut writer, &file)
-}
-
-/// A whole chunk, filled up with zeros.
-fn zlib(data: &[u8], size: usize) -> Vec<u8> {
-    let mut whole = data.to_vec();
-    whole.resize(size, 0);
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(&whole).unwrap();
-    encoder.finish().unwrap()
-}
-
-/// Applies the last writes; returns the length of the file.
-fn finish(writer: &mut Writer, file: &File) -> u64 {
-    loop {
-        let ending = writer.finish().unwrap();
-        assert!(ending.writes.iter().map(|write| write.bytes.len()).sum::<usize>() < 4 << 20);
-        for write in &ending.writes {
-            file.write_all_at(&write.bytes, write.offset).unwrap();
-        }
-        if !ending.next {
-            assert_eq!(ending.writes.last().unwrap().offset, 0, "the header is the last write");
-            assert!(file.metadata().unwrap().len() <= ending.size);
-            file.set_len(ending.size).unwrap();
-            assert!(writer.finish().is_err(), "there is one ending");
-            return ending.size;
-        }
-    }
-}
 
 /// qemu-img finds nothing wrong, sees the same bytes, and so does the reader.
 fn verify(scratch: &Scratch, name: &str, content: &[u8]) {
@@ -91,14 +35,14 @@ fn both_subformats() {
         return;
     }
     let scratch = Scratch::new();
-    let content = disk_content(SIZE);
+    let content = like_real(SIZE);
     for options in ["{}", "{\"adapter-type\": \"lsilogic\", \"hardware-version\": 10}", STREAM] {
-        let size = write_image(&scratch.path("disk.vmdk"), &content, options);
+        let size = write_image::<Vmdk>(&scratch.path("disk.vmdk"), &content, options, None);
         assert_eq!(size, scratch.read("disk.vmdk").len() as u64);
         verify(&scratch, "disk.vmdk", &content);
     }
-    let plain = write_image(&scratch.path("disk.vmdk"), &content, "{}");
-    let compressed = write_image(&scratch.path("disk.vmdk"), &content, STREAM);
+    let plain = write_image::<Vmdk>(&scratch.path("disk.vmdk"), &content, "{}", None);
+    let compressed = write_image::<Vmdk>(&scratch.path("disk.vmdk"), &content, STREAM, None);
     assert!(compressed * 10 < plain * 8, "{compressed} of {plain}");
 }
 
@@ -112,7 +56,7 @@ fn tiny_and_empty_disks() {
         for options in ["{}", STREAM] {
             for byte in [0, 5] {
                 let content = vec![byte; size];
-                write_image(&scratch.path("disk.vmdk"), &content, options);
+                write_image::<Vmdk>(&scratch.path("disk.vmdk"), &content, options, None);
                 verify(&scratch, "disk.vmdk", &content);
             }
         }
@@ -125,8 +69,8 @@ fn guests_can_write_to_monolithic_images() {
         return;
     }
     let scratch = Scratch::new();
-    let mut content = disk_content(SIZE);
-    write_image(&scratch.path("disk.vmdk"), &content, "{}");
+    let mut content = like_real(SIZE);
+    write_image::<Vmdk>(&scratch.path("disk.vmdk"), &content, "{}", None);
     let commands =
         ["write -q -P 9 100k 3M", "write -q -P 10 30M 1k", "write -q -P 11 34M 512", "write -q -P 12 5M 9M"];
     scratch.qemu_io("disk.vmdk", &commands);
@@ -141,8 +85,8 @@ fn guests_can_write_to_monolithic_images() {
 #[test]
 fn streams_can_be_read_front_to_back() {
     let scratch = Scratch::new();
-    let content = disk_content(SIZE);
-    write_image(&scratch.path("disk.vmdk"), &content, STREAM);
+    let content = like_real(SIZE);
+    write_image::<Vmdk>(&scratch.path("disk.vmdk"), &content, STREAM, None);
     let file = scratch.read("disk.vmdk");
     let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
     let long = |at: usize| u64::from_le_bytes(file[at..at + 8].try_into().unwrap());
@@ -188,7 +132,7 @@ fn large_disks_take_little_memory_and_many_pages() {
         for index in 0..200u64 {
             let start = index * (10 << 30);
             let data = vec![index as u8 + 1; 65536];
-            let data = if encoded { zlib(&data, 65536) } else { data };
+            let data = if encoded { encode("zlib-always", &data, 65536).unwrap() } else { data };
             let chunk = Chunk { start, length: 65536, stored: data.len() as u64, encoded };
             let offset = writer.allocate(&chunk).unwrap();
             file.write_all_at(&data, offset).unwrap();
@@ -197,7 +141,7 @@ fn large_disks_take_little_memory_and_many_pages() {
         finish(&mut writer, &file);
         let info = scratch.qemu_img("info -f vmdk disk.vmdk");
         assert!(info.contains("2 TiB"), "{info}");
-        let mut image = Image::open(crate::support::FileSource::open(&scratch.path("disk.vmdk"))).unwrap();
+        let mut image = Image::open(FileSource::open(&scratch.path("disk.vmdk"))).unwrap();
         let stored = map(&mut image, 1000).unwrap().into_iter().filter_map(|extent| match extent.kind {
             ExtentKind::Data { offset, .. } => Some((extent.start, offset)),
             ExtentKind::Encoded(encoded) => Some((extent.start, encoded.offset)),

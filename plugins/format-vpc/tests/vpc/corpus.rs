@@ -1,22 +1,12 @@
 //! Images that others wrote, in a folder beside the repository. Skipped where it is absent.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::path::Path;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{data, table, unpack};
 
-use crate::support::{Scratch, data};
+use crate::Scratch;
 
 /// Disks up to this size are read to their end; the digest of a larger one takes minutes.
 const READ: u64 = 1 << 30;
-
-/// The rows of a table with a header line.
-pub fn table(path: &Path) -> Vec<HashMap<String, String>> {
-    let text = std::fs::read_to_string(path).unwrap();
-    let mut lines = text.lines().map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>());
-    let names = lines.next().unwrap();
-    lines.map(|line| names.iter().cloned().zip(line).collect()).collect()
-}
 
 #[test]
 fn images_of_others() {
@@ -28,9 +18,7 @@ fn images_of_others() {
         if !name.contains(".vhd.") && !name.contains("afl5") {
             continue;
         }
-        let mut packed = bzip2::read::BzDecoder::new(File::open(data(name).unwrap()).unwrap());
-        let mut file = File::create(scratch.path("disk.vhd")).unwrap();
-        std::io::copy(&mut packed, &mut file).unwrap();
+        unpack(&data(name).unwrap(), &scratch.path("disk.vhd"));
         let mut disk = match scratch.open("disk.vhd") {
             Ok(disk) => disk,
             Err(error) => {

@@ -1,13 +1,15 @@
 //! Differencing images. No program at hand writes them, and qemu-img does not read them right: they are made here from the
 //! specification's words.
 
+use format_vpc::Vpc;
 use format_vpc::footer::checksum;
 use format_vpc::image::Image;
 use format_vpc::{Error, ErrorKind};
 use witvirt_sdk::core::extent::{Extent, ExtentKind};
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{Noise, islands, map, write_image};
 
-use crate::support::{Noise, Scratch, disk_content, map, write_image};
+use crate::Scratch;
 
 pub const BLOCK: u64 = 512 << 10;
 
@@ -150,8 +152,8 @@ fn bits_say_whose_sector_it_is() {
 #[test]
 fn chains_read_through() {
     let scratch = Scratch::new();
-    let mut expected = disk_content(2 << 20);
-    write_image(&scratch.path("base.vhd"), &expected, "{}");
+    let mut expected = islands(2 << 20);
+    write_image::<Vpc>(&scratch.path("base.vhd"), &expected, "{}", None);
     let mut noise = Noise::new(11);
     let mut below = "base.vhd".to_owned();
     for level in 1..=3u8 {

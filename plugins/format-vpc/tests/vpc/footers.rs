@@ -1,15 +1,17 @@
 //! Which footer counts.
 
+use format_vpc::Vpc;
 use format_vpc::image::Image;
 use format_vpc::{Error, ErrorKind};
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{islands, write_image};
 
+use crate::Scratch;
 use crate::differencing::seal;
-use crate::support::{Scratch, disk_content, write_image};
 
 fn image(options: &str) -> Vec<u8> {
     let scratch = Scratch::new();
-    write_image(&scratch.path("disk.vhd"), &disk_content(3 << 20), options);
+    write_image::<Vpc>(&scratch.path("disk.vhd"), &islands(3 << 20), options, None);
     std::fs::read(scratch.path("disk.vhd")).unwrap()
 }
 

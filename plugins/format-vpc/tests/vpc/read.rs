@@ -3,8 +3,9 @@
 use sha2::{Digest, Sha256};
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::disk::ImageReader;
+use witvirt_testkit::{have_qemu, hex, islands};
 
-use crate::support::{Scratch, disk_content, have_qemu, hex};
+use crate::Scratch;
 
 const SIZE: usize = (21 << 20) + 3 * 512;
 
@@ -14,7 +15,7 @@ fn what_qemu_img_writes() {
         return;
     }
     let scratch = Scratch::new();
-    let content = disk_content(SIZE);
+    let content = islands(SIZE);
     scratch.write("disk.raw", &content);
     for (options, kind) in [
         ("subformat=dynamic", "dynamic"),
@@ -42,7 +43,7 @@ fn data_lies_where_qemu_img_says() {
         return;
     }
     let scratch = Scratch::new();
-    scratch.write("disk.raw", &disk_content(SIZE));
+    scratch.write("disk.raw", &islands(SIZE));
     scratch.qemu_img("convert -f raw -O vpc disk.raw disk.vhd");
     let text = scratch.qemu_img("map --output=json -f vpc disk.vhd");
     let lines: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
@@ -79,7 +80,7 @@ fn the_first_megabytes_of_a_digest() {
         return;
     }
     let scratch = Scratch::new();
-    let content = disk_content(SIZE);
+    let content = islands(SIZE);
     scratch.write("disk.raw", &content);
     scratch.qemu_img("convert -f raw -O vpc -o force_size=on disk.raw disk.vhd");
     assert_eq!(scratch.open("disk.vhd").unwrap().sha256().unwrap(), hex(&Sha256::digest(&content)));

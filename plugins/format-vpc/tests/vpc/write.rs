@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use format_vpc::Vpc;
 use format_vpc::layout::Writer;
 use witvirt_sdk::core::extent::ExtentKind;
 use witvirt_sdk::core::format::Chunk;
 use witvirt_sdk::disk::{ImageReader, ImageWriter};
+use witvirt_testkit::{finish, have_qemu, islands, write_image};
 
-use crate::support::{Scratch, disk_content, finish, have_qemu, write_image};
+use crate::Scratch;
 
 /// qemu-img sees the same bytes and size, and so does the reader.
 fn verify(scratch: &Scratch, content: &[u8], size: u64) {
@@ -30,16 +32,16 @@ fn both_kinds_and_many_sizes() {
     }
     let scratch = Scratch::new();
     for size in [512, 69 * 512, 1 << 20, 2 << 20, (2 << 20) + 512, (21 << 20) + 3 * 512] {
-        let content = disk_content(size);
+        let content = islands(size);
         scratch.write("content.raw", &content);
         for subformat in ["fixed", "dynamic"] {
             let options = format!("{{\"subformat\": \"{subformat}\"}}");
-            let length = write_image(&scratch.path("disk.vhd"), &content, &options);
+            let length = write_image::<Vpc>(&scratch.path("disk.vhd"), &content, &options, None);
             assert_eq!(length, std::fs::metadata(scratch.path("disk.vhd")).unwrap().len());
             verify(&scratch, &content, size as u64);
             // As large as qemu-img makes it when it rounds.
             let rounded = format!("{{\"subformat\": \"{subformat}\", \"force-size\": false}}");
-            write_image(&scratch.path("disk.vhd"), &content, &rounded);
+            write_image::<Vpc>(&scratch.path("disk.vhd"), &content, &rounded, None);
             scratch.qemu_img(&format!("create -f vpc -o subformat={subformat} theirs.vhd {size}"));
             let theirs = scratch.open("theirs.vhd").unwrap().size();
             verify(&scratch, &content, theirs);
@@ -55,7 +57,7 @@ fn a_disk_of_nothing() {
     let scratch = Scratch::new();
     let content = vec![0; 5 << 20];
     scratch.write("content.raw", &content);
-    let length = write_image(&scratch.path("disk.vhd"), &content, "{}");
+    let length = write_image::<Vpc>(&scratch.path("disk.vhd"), &content, "{}", None);
     assert_eq!(length, 512 + 1024 + 512 + 512);
     verify(&scratch, &content, 5 << 20);
 }
@@ -63,8 +65,8 @@ fn a_disk_of_nothing() {
 #[test]
 fn azure_takes_a_fixed_image_of_whole_mebibytes() {
     let scratch = Scratch::new();
-    let content = disk_content(30 << 20);
-    let length = write_image(&scratch.path("disk.vhd"), &content, "{\"subformat\": \"fixed\"}");
+    let content = islands(30 << 20);
+    let length = write_image::<Vpc>(&scratch.path("disk.vhd"), &content, "{\"subformat\": \"fixed\"}", None);
     assert_eq!(length, (30 << 20) + 512, "the disk, and a footer");
     let file = std::fs::read(scratch.path("disk.vhd")).unwrap();
     assert_eq!(file[30 << 20..][48..56], (30u64 << 20).to_be_bytes());
@@ -76,9 +78,9 @@ fn guests_can_write_to_them() {
         return;
     }
     let scratch = Scratch::new();
-    let mut content = disk_content(21 << 20);
+    let mut content = islands(21 << 20);
     for options in ["{}", "{\"subformat\": \"fixed\"}"] {
-        write_image(&scratch.path("disk.vhd"), &content, options);
+        write_image::<Vpc>(&scratch.path("disk.vhd"), &content, options, None);
         for (start, length, byte) in [(1 << 20, 3 << 20, 7), (20 << 20, 4096, 9), (11 << 20, 512, 1)] {
             let command = format!("write -q -P {byte} {start} {length}");
             scratch.run("qemu-io", &["-f", "vpc", "-c", &command, "disk.vhd"]);

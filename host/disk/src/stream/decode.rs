@@ -14,12 +14,33 @@ use crate::error::{Error, ErrorKind, Result};
 /// Bytes that a decoder takes at once.
 const BUFFER: usize = 128 << 10;
 
-/// Largest window of a zstd frame, as a power of two: 64 MiB. `zstd -19` makes 8 MiB; what `--long` and `--ultra` make can be
-/// larger, and would not fit the memory that an import may use.
-const ZSTD_WINDOW: u32 = 26;
+/// Windows that the first decoder of an import may have, in bytes: what `xz -9` makes, the largest of the program's presets.
+/// `zstd -19` makes 8 MiB; what `--long` and `--ultra` make can be larger, and would not fit the memory that an import may
+/// use.
+const WINDOWS: u64 = 64 << 20;
 
-/// What an .xz stream may ask for: 64 MiB is the window of `xz -9`, the largest of the program's presets.
-const XZ_MEMORY_KIB: u32 = 66 << 10;
+/// The window of each decoder within another one, in bytes: what `xz -6` and `zstd -19` make. With three of them an import
+/// still keeps to its memory.
+const FURTHER_WINDOWS: u64 = 8 << 20;
+
+/// What an .xz decoder takes besides its window, in KiB.
+const XZ_STATE_KIB: u64 = 2 << 10;
+
+/// How large a window a decoder may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DecoderWindow {
+    bytes: u64,
+}
+
+impl DecoderWindow {
+    /// The next one of a stream from which `unwrapped` came off already, one of `streams` that are decoded at a time.
+    pub(super) fn next(unwrapped: &[Transport], streams: usize) -> Self {
+        let has_window = |transport: &Transport| matches!(transport, Transport::Xz | Transport::Zstd);
+        let further = unwrapped.iter().any(has_window);
+        let bytes = if further { FURTHER_WINDOWS } else { WINDOWS };
+        Self { bytes: bytes / streams.max(1) as u64 }
+    }
+}
 
 /// The first bytes of gzip, xz, zstd and bzip2.
 const MAGICS: [(Transport, &[u8]); 4] = [
@@ -44,20 +65,24 @@ pub(crate) fn recognise(head: &[u8]) -> Option<Transport> {
 }
 
 /// Decodes `input`; `label` names it in messages. Not for tar.
-pub(crate) fn decoder(
+pub(super) fn decoder(
     transport: Transport,
     input: Box<dyn Read + Send>,
     label: &str,
+    window: DecoderWindow,
 ) -> Result<Box<dyn Read + Send>> {
     let input = BufReader::with_capacity(BUFFER, input);
     let inner: Box<dyn Read + Send> = match transport {
         Transport::Gzip => Box::new(Gzip::Member(Box::new(GzDecoder::new(input)))),
         Transport::Bzip2 => Box::new(MultiBzDecoder::new(input)),
-        Transport::Xz => Box::new(XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)),
+        Transport::Xz => {
+            let memory = (window.bytes >> 10) + XZ_STATE_KIB;
+            Box::new(XzReader::new_mem_limit(input, true, memory as u32))
+        }
         Transport::Zstd => {
             let failed = |error| failure(error, || "start the zstd decoder".into());
             let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(failed)?;
-            decoder.window_log_max(ZSTD_WINDOW).map_err(failed)?;
+            decoder.window_log_max(window.bytes.ilog2()).map_err(failed)?;
             Box::new(decoder)
         }
         Transport::Lz4Apple => Box::new(Lz4AppleReader::new(input)),
@@ -65,7 +90,7 @@ pub(crate) fn decoder(
             return Err(Error::new(ErrorKind::InvalidInput, "a tar is no compression"));
         }
     };
-    Ok(Box::new(Told { inner, transport, label: label.to_owned(), decoded: 0 }))
+    Ok(Box::new(Told { inner, transport, label: label.to_owned(), window, decoded: 0 }))
 }
 
 /// Tells what is wrong with a stream in the words of this crate.
@@ -73,6 +98,7 @@ struct Told {
     inner: Box<dyn Read + Send>,
     transport: Transport,
     label: String,
+    window: DecoderWindow,
     decoded: u64,
 }
 
@@ -97,13 +123,14 @@ impl Read for Told {
 
 impl Told {
     fn damaged(&self, error: &io::Error) -> Error {
-        let Self { transport, label, decoded, .. } = self;
+        let Self { transport, label, window, decoded, .. } = self;
         let text = error.to_string();
         let hungry = error.kind() == io::ErrorKind::OutOfMemory || text.contains("too much memory");
         if hungry {
             let message = format!(
-                "{label}: this {transport} stream wants a window of more than 64 MiB to decode: compress it with a smaller \
-                 one (without --long or --ultra)"
+                "{label}: this {transport} stream wants a window of more than {} MiB to decode: compress it with a smaller \
+                 one (without --long or --ultra)",
+                window.bytes >> 20
             );
             return Error::new(ErrorKind::Limit, message);
         }

@@ -3,7 +3,7 @@
 use std::io::{self, Cursor as Bytes, Read};
 use std::sync::Arc;
 
-use super::decode::{decoder, recognise};
+use super::decode::{DecoderWindow, decoder, recognise};
 use super::incoming::failure;
 use super::tar::{self, BLOCK, Chooser, MemberReader, Walk};
 use super::transport::{Transport, Unpack};
@@ -55,29 +55,36 @@ pub(crate) struct Plan<'a> {
     unpack: &'a Unpack,
     /// Which wrappings may be recognised, outermost first; `None`: all.
     only: Option<Vec<Transport>>,
+    /// Streams that are decoded at a time, this one included.
+    streams: usize,
 }
 
 impl<'a> Plan<'a> {
     /// `name` is the source's, as its user gave it.
     pub(crate) fn new(reading: &'a Reading, name: &str) -> Self {
         let raw = reading.format.as_deref() == Some("raw");
-        Self { unpack: &reading.unpack, only: raw.then(|| named(name)) }
+        Self { unpack: &reading.unpack, only: raw.then(|| named(name)), streams: 1 }
     }
 
     /// Whatever is recognised is taken off: the source's name says nothing.
     pub(crate) fn unnamed(unpack: &'a Unpack) -> Self {
-        Self { unpack, only: None }
+        Self { unpack, only: None, streams: 1 }
+    }
+
+    /// For one of `streams` that share an import's memory.
+    #[must_use]
+    pub(crate) fn beside(self, streams: usize) -> Self {
+        Self { streams, ..self }
     }
 
     fn next(&self, depth: usize, head: &[u8], label: &str) -> Result<Option<Transport>> {
-        if let Unpack::Stated(stated) = self.unpack {
-            return Ok(stated.get(depth).copied());
-        }
-        let found = recognise(head).or_else(|| tar::is_tar(head).then_some(Transport::Tar));
-        let found = found.filter(|found| match &self.only {
-            Some(only) => only.get(depth) == Some(found),
-            None => true,
-        });
+        let found = match self.unpack {
+            Unpack::Stated(stated) => stated.get(depth).copied(),
+            Unpack::Auto => {
+                let found = recognise(head).or_else(|| tar::is_tar(head).then_some(Transport::Tar));
+                found.filter(|found| self.only.as_ref().is_none_or(|only| only.get(depth) == Some(found)))
+            }
+        };
         if found.is_some() && depth >= MAX_DEPTH {
             let message = format!("{label} is wrapped more than {MAX_DEPTH} times");
             return Err(Error::new(ErrorKind::Limit, message));
@@ -135,7 +142,7 @@ pub(crate) fn unwrap_stream(
         if depth == 0 && *plan.unpack == Unpack::Auto && is_image(&arriving.head)? {
             break;
         }
-        arriving.unwrap(transport, member)?;
+        arriving.unwrap(transport, member, plan.streams)?;
     }
     if member.is_some() && !arriving.wrappings.transports.contains(&Transport::Tar) {
         return Err(no_archive(label));
@@ -160,7 +167,7 @@ impl Arriving {
         Ok(())
     }
 
-    fn unwrap(&mut self, transport: Transport, member: Option<&str>) -> Result<()> {
+    fn unwrap(&mut self, transport: Transport, member: Option<&str>, streams: usize) -> Result<()> {
         let reader = std::mem::replace(&mut self.reader, Box::new(io::empty()));
         if transport == Transport::Tar {
             let (reader, entry) = MemberReader::find(reader, &self.label, member)?;
@@ -169,7 +176,8 @@ impl Arriving {
             self.reader = Box::new(reader);
             self.wrappings.member = Some(entry.name);
         } else {
-            self.reader = decoder(transport, reader, &self.label)?;
+            let window = DecoderWindow::next(&self.wrappings.transports, streams);
+            self.reader = decoder(transport, reader, &self.label, window)?;
             self.base = None;
             self.size = None;
         }

@@ -253,3 +253,45 @@ fn formats_with_their_tables_at_the_end_wait_for_it() {
     // The server was asked for the end on its own.
     assert!(ranged.asked.lock().unwrap().iter().any(|(offset, _)| *offset >= 8 << 20));
 }
+
+#[test]
+fn wrappings_within_one_another_have_little_memory() {
+    let bench = Bench::new();
+    fs::write(bench.path("disk.raw"), content(3, 1 << 20)).unwrap();
+    let wrap = |name: &str, dictionary: &str| {
+        let options = format!("--lzma2=preset=0,dict={dictionary}");
+        Some(fs::write(bench.path("packed"), packed("xz", &["-T1", &options], &bench.path(name))?).unwrap())
+    };
+    let import_as = |wrappings: &str| {
+        let mut request = file(&bench, "packed");
+        request.reading.format = Some("raw".into());
+        request.reading.unpack = wrappings.parse().unwrap();
+        import(&bench, &request)
+    };
+    // A large window is for one of them.
+    for (inner, outer, good) in [("8MiB", "64MiB", true), ("64MiB", "8MiB", false)] {
+        if wrap("disk.raw", inner).is_none() {
+            return;
+        }
+        fs::rename(bench.path("packed"), bench.path("inner")).unwrap();
+        wrap("inner", outer);
+        match import_as("xz+xz") {
+            Ok(imported) => assert!(good && imported.record.virtual_size == 1 << 20),
+            Err(error) => {
+                assert!(!good && error.kind() == ErrorKind::Limit, "{error}");
+                assert!(error.to_string().contains("window of more than 8 MiB"), "{error}");
+            }
+        }
+    }
+    wrap("disk.raw", "1MiB");
+    for _ in 0..4 {
+        fs::rename(bench.path("packed"), bench.path("inner")).unwrap();
+        wrap("inner", "1MiB");
+    }
+    let error = import_as("xz+xz+xz+xz+xz").unwrap_err();
+    assert_eq!(
+        (error.kind(), error.to_string().contains("more than 4 times")),
+        (ErrorKind::Limit, true),
+        "{error}"
+    );
+}

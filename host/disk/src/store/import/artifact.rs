@@ -23,7 +23,9 @@ use crate::progress::{Part, Progress};
 use crate::request::{Access, ImportRequest, Imported};
 use crate::source::{FileSource, Source};
 use crate::store::Store;
-use crate::stream::{Beginning, Hashers, Incoming, Leaf, Plan, RawStream, Wrappings, unwrap_stream};
+use crate::stream::{
+    Beginning, Hashers, Incoming, Leaf, Plan, RawStream, Transport, Unpack, Wrappings, unwrap_stream,
+};
 
 /// Pieces on their way at the same time: each has a few megabytes in memory.
 const AT_ONCE: usize = 4;
@@ -154,11 +156,12 @@ impl Store {
             }
         }
         progress.set_phase("downloading");
-        let writing = Writing { work, queue: Mutex::new(queue), leaves: Mutex::new(leaves), progress };
-        let threads = self.threads.clamp(1, AT_ONCE).min(disk.pieces.len().max(1));
+        let streams = self.streams(disk);
+        let (queue, leaves) = (Mutex::new(queue), Mutex::new(leaves));
+        let writing = Writing { work, queue, leaves, streams, progress };
         std::thread::scope(|scope| {
             let workers: Vec<_> =
-                (0..threads).map(|_| scope.spawn(|| writing.work_off(disk, size))).collect();
+                (0..streams).map(|_| scope.spawn(|| writing.work_off(disk, size))).collect();
             let panicked = || panicked("fetches");
             let ends: Vec<Result<()>> =
                 workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| panicked())).collect();
@@ -169,6 +172,15 @@ impl Store {
             read_leaf(&work.file, start, padded, &mut leaves)?;
         }
         Ok(leaves)
+    }
+
+    /// How many pieces are fetched and decoded at a time. The windows of `xz -9` are so large that there is memory for one.
+    fn streams(&self, disk: &ArtifactDisk) -> usize {
+        let is_xz = |piece: &ArtifactPiece| matches!(&piece.unpack, Unpack::Stated(all) if all.contains(&Transport::Xz));
+        if disk.pieces.iter().any(is_xz) {
+            return 1;
+        }
+        self.threads.clamp(1, AT_ONCE).min(disk.pieces.len().max(1))
     }
 }
 
@@ -184,6 +196,8 @@ struct Writing<'a> {
     work: &'a Work,
     queue: Mutex<VecDeque<(usize, &'a ArtifactPiece, Arc<Part>)>>,
     leaves: Mutex<Leaves>,
+    /// How many pieces are on their way at a time.
+    streams: usize,
     progress: &'a Progress,
 }
 
@@ -219,7 +233,7 @@ impl<'a> Writing<'a> {
             part,
         };
         let (incoming, _) = Incoming::start(beginning, self.progress)?;
-        let plan = Plan::unnamed(&piece.unpack);
+        let plan = Plan::unnamed(&piece.unpack).beside(self.streams);
         let arriving =
             unwrap_stream(Box::new(incoming), &piece.name, None, &plan, piece.member.as_deref(), &|_| {
                 Ok(false)

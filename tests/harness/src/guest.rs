@@ -139,11 +139,11 @@ fn base_name(path: &str) -> &str {
 
 fn make_initrd(directory: &Path, modules: &Path, target: &Path) -> Result<()> {
     let tree = Tree::new(&directory.join("initrd.tree"))?;
-    tree.directories(&["bin", "dev", "modules", "root"])?;
-    tree.busybox()?;
-    tree.file("init", include_str!("../guest/init"), 0o755)?;
+    directories(&tree.path, &["bin", "dev", "modules", "root"])?;
+    busybox(&tree.path)?;
+    file(&tree.path, "init", include_str!("../guest/init"), 0o755)?;
     let order: Vec<&str> = MODULES.iter().map(|module| base_name(module)).collect();
-    tree.file("modules/order", &order.join("\n"), 0o644)?;
+    file(&tree.path, "modules/order", &order.join("\n"), 0o644)?;
     for module in &order {
         fs::copy(modules.join(module), tree.path.join("modules").join(module))?;
     }
@@ -165,13 +165,18 @@ fn make_initrd(directory: &Path, modules: &Path, target: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Puts what is on the root disk into a directory, which is made where it is missing: for disks with more on them.
+pub fn furnish(tree: &Path) -> Result<()> {
+    directories(tree, &["bin", "dev", "etc/acpi/PWRF", "proc", "sbin", "sys", "tmp"])?;
+    busybox(tree)?;
+    file(tree, "sbin/init", include_str!("../guest/root-init"), 0o755)?;
+    file(tree, "etc/acpi/PWRF/00000080", include_str!("../guest/power-button"), 0o755)?;
+    file(tree, "etc/greeting", &format!("{GREETING}\n"), 0o644)
+}
+
 fn make_root(directory: &Path, target: &Path) -> Result<()> {
     let tree = Tree::new(&directory.join("root.tree"))?;
-    tree.directories(&["bin", "dev", "etc/acpi/PWRF", "proc", "sbin", "sys", "tmp"])?;
-    tree.busybox()?;
-    tree.file("sbin/init", include_str!("../guest/root-init"), 0o755)?;
-    tree.file("etc/acpi/PWRF/00000080", include_str!("../guest/power-button"), 0o755)?;
-    tree.file("etc/greeting", &format!("{GREETING}\n"), 0o644)?;
+    furnish(&tree.path)?;
     let partial = target.with_extension("partial");
     let _ = fs::remove_file(&partial);
     let mke2fs = tools::find("mke2fs").context("no mke2fs")?;
@@ -196,31 +201,31 @@ impl Tree {
         fs::create_dir_all(path)?;
         Ok(Self { path: path.to_path_buf() })
     }
-
-    fn directories(&self, names: &[&str]) -> Result<()> {
-        for name in names {
-            fs::create_dir_all(self.path.join(name))?;
-        }
-        Ok(())
-    }
-
-    fn file(&self, name: &str, content: &str, mode: u32) -> Result<()> {
-        let path = self.path.join(name);
-        fs::write(&path, content)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-        Ok(())
-    }
-
-    fn busybox(&self) -> Result<()> {
-        let busybox = tools::find("busybox").context("no busybox")?;
-        fs::copy(busybox, self.path.join("bin/busybox"))?;
-        symlink("busybox", self.path.join("bin/sh"))?;
-        Ok(())
-    }
 }
 
 impl Drop for Tree {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+fn directories(tree: &Path, names: &[&str]) -> Result<()> {
+    for name in names {
+        fs::create_dir_all(tree.join(name))?;
+    }
+    Ok(())
+}
+
+fn file(tree: &Path, name: &str, content: &str, mode: u32) -> Result<()> {
+    let path = tree.join(name);
+    fs::write(&path, content)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    Ok(())
+}
+
+fn busybox(tree: &Path) -> Result<()> {
+    let busybox = tools::find("busybox").context("no busybox")?;
+    fs::copy(busybox, tree.join("bin/busybox"))?;
+    symlink("busybox", tree.join("bin/sh"))?;
+    Ok(())
 }

@@ -19,7 +19,7 @@ mod tar;
 mod transport;
 
 pub(crate) use hash::{Hashers, SavedHashers, hex, unhex};
-pub(crate) use incoming::{Arrival, Beginning, Incoming};
+pub(crate) use incoming::{Arrival, Beginning, Incoming, failure};
 pub(crate) use open::{Arriving, Plan, Unwrapped, Wrappings, unwrap_source, unwrap_stream};
 pub(crate) use raw::{Leaf, RawStream};
 pub(crate) use spool::{Remote, Spool, Spooling};

@@ -35,6 +35,17 @@ pub(crate) struct Unit {
     pub(crate) data: u64,
 }
 
+impl Unit {
+    /// Bytes of it that are in memory already.
+    pub(super) fn held(&self) -> u64 {
+        let bytes = |planned: &Planned| match &planned.piece.kind {
+            PieceKind::Bytes(bytes) => bytes.len() as u64,
+            _ => 0,
+        };
+        self.pieces.iter().map(bytes).sum()
+    }
+}
+
 /// A piece of a unit.
 #[derive(Debug)]
 pub(crate) struct Planned {

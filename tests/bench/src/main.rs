@@ -9,9 +9,9 @@ use anyhow::{Result, bail};
 mod boot;
 mod daemon;
 mod images;
+mod installed;
 mod measure;
 mod plugins;
-mod reflink;
 
 fn main() -> ExitCode {
     // The engine compiles plugins in a child process: this program again.

@@ -19,6 +19,10 @@ pub(crate) enum Encoder {
 /// qcow2 readers inflate with a window of 2^12 bytes (QEMU block/qcow2-threads.c).
 const QCOW2_WINDOW_BITS: u8 = 12;
 
+/// Of zlib-rs. The output is 3 % larger than that of zlib's level 6: matches of three bytes, which count in so small a window,
+/// are found on level 9 only, which gains those 3 % and takes 1.7 times as long. 7 and 8 gain next to nothing.
+const QCOW2_LEVEL: u32 = 6;
+
 /// Of libdeflate; its output is smaller than that of zlib's default, 6.
 const ZLIB_LEVEL: i32 = 6;
 
@@ -30,7 +34,7 @@ impl Encoder {
     pub(crate) fn new(codec: NativeCodec) -> Self {
         match codec {
             NativeCodec::DeflateRaw => Self::Deflate(Compress::new_with_window_bits(
-                Compression::default(),
+                Compression::new(QCOW2_LEVEL),
                 false,
                 QCOW2_WINDOW_BITS,
             )),

@@ -17,6 +17,7 @@ mod bzip2;
 mod encode;
 mod lz4;
 mod lzfse;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod xz;
@@ -26,6 +27,7 @@ use zstd::zstd_safe::{self, DCtx};
 
 pub(crate) use self::encode::Encoder;
 pub(crate) use self::lz4::sequences as lz4_sequences;
+pub(crate) use self::stream::{error_text as decoding_error, reader as decoding_reader};
 
 /// A codec of the registry in `witvirt:disk/format.encoded`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::{damaged, too_long};
 
 /// What a stream may ask for. 64 MiB is the window of `xz -9`, the largest that the program's presets make; a window is
 /// reserved, but only as much of it is ever touched as is decoded.
-const MEMORY_LIMIT_KIB: u32 = 66 << 10;
+pub(super) const MEMORY_LIMIT_KIB: u32 = 66 << 10;
 
 /// Decodes the first stream of `input`; the length of what came out.
 pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, String> {
@@ -36,7 +36,7 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize, String> {
     }
 }
 
-fn error_text(error: &std::io::Error) -> String {
+pub(super) fn error_text(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::OutOfMemory => {
             format!("it wants a window of more than {} MiB to decode", MEMORY_LIMIT_KIB >> 10)

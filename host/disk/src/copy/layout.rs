@@ -134,6 +134,9 @@ impl Work for Storing<'_> {
     type Made = Stored;
     type Placed = Placed;
 
+    /// Each has a buffer from its making to its writing.
+    const UNITS_PER_THREAD: u64 = 3;
+
     fn state(&self) -> Tools {
         Tools {
             reader: Reader::new(),
@@ -180,6 +183,10 @@ impl Work for Storing<'_> {
         }
         self.pool.give(buffer);
         Ok(())
+    }
+
+    fn held((unit, below): &Self::Unit) -> u64 {
+        unit.held() + below.as_ref().map_or(0, Unit::held)
     }
 }
 

@@ -7,6 +7,7 @@
 mod buffer;
 mod difference;
 mod encode;
+mod large;
 mod layout;
 mod pipeline;
 mod planner;

@@ -7,11 +7,15 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Units for each thread that exist at a time.
-const UNITS_PER_THREAD: u64 = 3;
+/// Bytes in planned units from which on no more are planned.
+const MOST_HELD: u64 = 16 << 20;
 
 /// What the threads do.
 pub(super) trait Work: Sync {
+    /// Units for each thread that exist at a time. On a busy machine the planner comes late; the threads should not wait for
+    /// it.
+    const UNITS_PER_THREAD: u64;
+
     /// What a thread keeps from one unit to the next.
     type State;
     /// What is planned.
@@ -29,6 +33,9 @@ pub(super) trait Work: Sync {
 
     /// Writes what was placed; in any order, on any thread.
     fn write(&self, placed: Self::Placed) -> Result<()>;
+
+    /// Bytes that a planned unit holds.
+    fn held(unit: &Self::Unit) -> u64;
 }
 
 /// What the calling thread does.
@@ -55,7 +62,7 @@ pub(super) fn run<W: Work>(course: &mut impl Course<W>, work: &W, threads: usize
             scope.spawn(move || worker(queue, &results, work));
         }
         drop(results);
-        drive(course, queue.0, &done, threads as u64 * UNITS_PER_THREAD)
+        drive(course, queue.0, &done, threads as u64 * W::UNITS_PER_THREAD)
     })
 }
 
@@ -77,15 +84,17 @@ fn drive<W: Work>(
     done: &Receiver<Result<Done<W>>>,
     most: u64,
 ) -> Result<()> {
-    let (mut planned, mut placed, mut finished, mut more) = (0, 0, 0, true);
+    let (mut planned, mut placed, mut finished, mut held, mut more) = (0, 0, 0, 0, true);
     let mut early = BTreeMap::new();
     loop {
-        while more && planned - finished < most {
-            match course.next()? {
-                Some(unit) => queue.push(Job::Make(planned, unit)),
-                None => more = false,
-            }
-            planned += u64::from(more);
+        while more && planned - finished < most && held < MOST_HELD {
+            let Some(unit) = course.next()? else {
+                more = false;
+                break;
+            };
+            held += W::held(&unit);
+            queue.push(Job::Make(planned, unit));
+            planned += 1;
         }
         if finished == planned {
             return Ok(());
@@ -95,6 +104,7 @@ fn drive<W: Work>(
             Done::Written(unit) => {
                 course.finished(&unit)?;
                 finished += 1;
+                held -= W::held(&unit);
             }
             Done::Made(number, unit, made) => {
                 early.insert(number, (unit, made));
@@ -108,6 +118,7 @@ fn drive<W: Work>(
             }
             course.finished(&unit)?;
             finished += 1;
+            held -= W::held(&unit);
         }
     }
 }

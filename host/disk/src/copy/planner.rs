@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::codec::Decoder;
 use crate::content::CHUNK;
 use crate::error::{Error, ErrorKind, Result};
-use crate::map::{Chain, Codec, EncodedPiece, Piece, PieceKind, Survey};
+use crate::map::{Chain, Piece, PieceKind, Survey};
 use crate::progress::Progress;
 use crate::source::Source;
 
+use super::large::Large;
 use super::raw::Cloner;
 
 /// Usual guest bytes in a unit: large enough for long reads and writes and few handovers between threads, small enough to
@@ -19,7 +19,7 @@ pub(super) const UNIT: u64 = CHUNK;
 /// Most guest bytes in a unit; reached when encoded runs straddle its usual end.
 const MAX_UNIT: u64 = 4 << 20;
 
-/// Runs that decode to more are decoded by the planner, one at a time, and handed on in pieces.
+/// Runs that decode to more are decoded by the planner ([`Large`]), one at a time, and handed on in pieces.
 const MAX_SHARED: usize = 2 << 20;
 
 /// Guest bytes `start .. start + length` to be moved by one thread.
@@ -33,6 +33,17 @@ pub(crate) struct Unit {
     pub(crate) pieces: Vec<Planned>,
     /// Bytes in the pieces.
     pub(crate) data: u64,
+}
+
+impl Unit {
+    /// Bytes of it that are in memory already.
+    pub(super) fn held(&self) -> u64 {
+        let bytes = |planned: &Planned| match &planned.piece.kind {
+            PieceKind::Bytes(bytes) => bytes.len() as u64,
+            _ => 0,
+        };
+        self.pieces.iter().map(bytes).sum()
+    }
 }
 
 /// A piece of a unit.
@@ -65,8 +76,7 @@ pub(crate) struct Planner<'a> {
     align: u64,
     left: u64,
     cloner: Option<Cloner<'a>>,
-    decoder: Decoder,
-    decoded: Option<(u64, u64, usize, Vec<u8>)>,
+    large: Large,
     stored: Option<Stored>,
     surveyed: bool,
     done: Option<&'a BTreeSet<u64>>,
@@ -78,7 +88,7 @@ impl<'a> Planner<'a> {
     pub(crate) fn new(chain: &'a mut Chain, survey: Survey, progress: &'a Progress) -> Self {
         chain.restart();
         let size = chain.disk_size();
-        let decoder = Decoder::new();
+        let large = Large::new(size, &chain.records().0.path);
         Self {
             chain,
             size,
@@ -86,8 +96,7 @@ impl<'a> Planner<'a> {
             align: CHUNK,
             left: survey.mapped,
             cloner: None,
-            decoder,
-            decoded: None,
+            large,
             stored: None,
             surveyed: true,
             done: None,
@@ -135,7 +144,10 @@ impl<'a> Planner<'a> {
     /// The next unit with data in it.
     pub(crate) fn next_unit(&mut self) -> Result<Option<Unit>> {
         self.progress.check()?;
-        let Some(first) = self.skip_zeros()? else { return Ok(None) };
+        let Some(first) = self.skip_zeros()? else {
+            self.large.finish()?;
+            return Ok(None);
+        };
         let start = first / self.align * self.align;
         let mut end = start.saturating_add(UNIT.max(self.align)).min(self.size);
         if let Some(next) = self.done.and_then(|done| done.range(start..end).next()) {
@@ -146,7 +158,11 @@ impl<'a> Planner<'a> {
 
     /// The first byte that has to be moved and was not planned yet.
     pub(super) fn next_data(&mut self) -> Result<Option<u64>> {
-        self.skip_zeros()
+        let first = self.skip_zeros()?;
+        if first.is_none() {
+            self.large.finish()?;
+        }
+        Ok(first)
     }
 
     /// What lies from `start` to `end`, multiples of the alignment, or the end of the disk; not before what was planned.
@@ -263,7 +279,7 @@ impl<'a> Planner<'a> {
         match &piece.kind {
             PieceKind::Encoded(run) if run.codec.is_native() && run.decoded <= MAX_SHARED => Ok(piece),
             PieceKind::Encoded(run) => {
-                let bytes = self.decode(run, piece.start, piece.length as usize)?;
+                let bytes = self.large.read(self.chain, run, piece.start, piece.length as usize)?;
                 Ok(Piece { kind: PieceKind::Bytes(Arc::new(bytes)), ..piece })
             }
             PieceKind::Bytes(bytes) if bytes.len() as u64 > piece.length => {
@@ -271,34 +287,6 @@ impl<'a> Planner<'a> {
                 Ok(Piece { kind: PieceKind::Bytes(Arc::new(cut)), ..piece })
             }
             _ => Ok(piece),
-        }
-    }
-
-    fn decode(&mut self, run: &EncodedPiece, guest: u64, length: usize) -> Result<Vec<u8>> {
-        let (device, inode) = run.source.identity();
-        let key = (device ^ inode.rotate_left(32), run.offset, run.decoded);
-        let cached =
-            self.decoded.take().filter(|(file, offset, decoded, _)| (*file, *offset, *decoded) == key);
-        let bytes = match cached {
-            Some((_, _, _, bytes)) => bytes,
-            None => self.decode_whole(run, guest)?,
-        };
-        let part = bytes.get(run.skip..run.skip + length).map(<[u8]>::to_vec);
-        self.decoded = Some((key.0, key.1, key.2, bytes));
-        part.ok_or_else(|| Error::new(ErrorKind::Plugin, "an encoded run is shorter than was checked"))
-    }
-
-    fn decode_whole(&mut self, run: &EncodedPiece, guest: u64) -> Result<Vec<u8>> {
-        let mut data = vec![0; run.length];
-        run.source.read_encoded_at(&mut data, run.offset)?;
-        match &run.codec {
-            Codec::Plugin(codec) => self.chain.decode(run, codec, &data),
-            Codec::Native(codec) => {
-                let mut bytes = vec![0; run.decoded];
-                let decoded = self.decoder.decode(*codec, &data, &mut bytes);
-                decoded.map_err(|why| run.damaged(guest, &why))?;
-                Ok(bytes)
-            }
         }
     }
 }

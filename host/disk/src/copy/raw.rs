@@ -86,6 +86,9 @@ impl Work for Writing<'_> {
     type Made = Vec<(u64, [u8; 32])>;
     type Placed = Infallible;
 
+    /// Nothing is kept of what was made.
+    const UNITS_PER_THREAD: u64 = 16;
+
     fn state(&self) -> Self::State {
         (Reader::new(), Buffer::default())
     }
@@ -107,6 +110,10 @@ impl Work for Writing<'_> {
 
     fn write(&self, placed: Infallible) -> Result<()> {
         match placed {}
+    }
+
+    fn held(unit: &Unit) -> u64 {
+        unit.held()
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) use blocks::Blocks;
 pub(crate) use budget::Budget;
 pub(crate) use hash::{Hashers, SavedHashers, hex, unhex};
 pub(crate) use holes::{Plain, Stream};
-pub(crate) use incoming::{Arrival, Beginning, Incoming};
+pub(crate) use incoming::{Arrival, Beginning, Incoming, failure};
 pub(crate) use open::{Arriving, Plan, Unwrapped, Wrappings, unwrap_source, unwrap_stream};
 pub(crate) use raw::{Leaf, RawStream};
 pub(crate) use spool::{Ahead, Remote, Spool, Spooling};

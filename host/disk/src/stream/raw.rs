@@ -174,11 +174,14 @@ fn store(file: &File, start: u64, bytes: &[u8], writing: &Mutex<()>) -> Result<O
     Ok(Some(content::leaf(bytes)))
 }
 
+/// The hash of a chunk, if it is told at all, and if it is not all zeros.
+type Told = Option<Option<[u8; 32]>>;
+
 /// Brings results into the order of the disk.
 struct Order<'a> {
     next: u64,
     /// By their first byte: where they end, and what is told of them.
-    early: BTreeMap<u64, (u64, Option<Option<[u8; 32]>>)>,
+    early: BTreeMap<u64, (u64, Told)>,
     spare: Vec<Vec<u8>>,
     window: Window<'a>,
 }

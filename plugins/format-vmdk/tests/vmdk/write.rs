@@ -1,7 +1,6 @@
 //! Images that the plugin lays out, judged by qemu-img and by the plugin's own reader.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use format_vmdk::Vmdk;

@@ -128,14 +128,16 @@ mod tests {
         let image = witvirt_core::Digest::from_bytes([7; 32]);
         let (begun, goes_on) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
-            let first = |waited: bool| {
-                assert!(!waited);
-                begun.send(()).unwrap();
-                std::thread::sleep(Duration::from_millis(50));
-                flights.land("a", "v1", image);
-                Ok(())
-            };
-            let first = scope.spawn(|| flights.alone("a", &Arc::new(Watch::default()), first).unwrap());
+            let first = scope.spawn(|| {
+                let first = |waited: bool| {
+                    assert!(!waited);
+                    begun.send(()).unwrap();
+                    std::thread::sleep(Duration::from_millis(50));
+                    flights.land("a", "v1", image);
+                    Ok(())
+                };
+                flights.alone("a", &Arc::new(Watch::default()), first).unwrap();
+            });
             goes_on.recv().unwrap();
             let found = |waited: bool| Ok((waited, flights.landed("a", "v1"), flights.landed("a", "v2")));
             let found = flights.alone("a", &Arc::new(Watch::default()), found).unwrap();

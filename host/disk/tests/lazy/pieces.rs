@@ -251,13 +251,12 @@ fn an_image_file_in_pieces_is_read_by_its_plugin_and_becomes_an_image() {
 fn not_a_byte_of_a_piece_is_read_that_is_not_what_its_digest_says() {
     let raw = content(43, 4 << 20);
     let at = (2 << 20) + 5;
-    type Spoil<'a> = &'a dyn Fn(&mut Vec<u8>);
-    let spoil: [Spoil<'_>; 4] = [
+    let spoil: [fn(&mut Vec<u8>); 4] = [
         // Decodes to something else; does not decode; has something behind its end; lacks its end.
-        &|bytes| *bytes.last_mut().unwrap() ^= 0x20,
-        &|bytes| bytes[1] ^= 0x20,
-        &|bytes| bytes.extend_from_slice(b"more"),
-        &|bytes| {
+        |bytes| *bytes.last_mut().unwrap() ^= 0x20,
+        |bytes| bytes[1] ^= 0x20,
+        |bytes| bytes.extend_from_slice(b"more"),
+        |bytes| {
             let length = bytes.len();
             bytes[length / 2..].fill(0);
         },

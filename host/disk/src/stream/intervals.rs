@@ -124,7 +124,7 @@ mod tests {
         for _ in 0..300 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let (start, length) = ((state >> 40) % 380, (state >> 20) % 9);
-            let adds = (state >> 55) % 3 > 0;
+            let adds = !(state >> 55).is_multiple_of(3);
             if adds {
                 set.add(start, start + length, 0);
             } else {

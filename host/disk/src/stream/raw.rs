@@ -42,10 +42,13 @@ struct Chunk {
     bytes: Vec<u8>,
 }
 
+/// What is told of a chunk, if anything: its digest, or that it is all zeros.
+type Told = Option<Option<[u8; 32]>>;
+
 struct Done {
     start: u64,
     /// `None` where the chunk is only a part of one: somebody else knows the rest.
-    leaf: Option<Option<[u8; 32]>>,
+    leaf: Told,
     buffer: Vec<u8>,
 }
 
@@ -178,7 +181,7 @@ fn store(file: &File, start: u64, bytes: &[u8], writing: &Mutex<()>) -> Result<O
 struct Order<'a> {
     next: u64,
     /// By their first byte: where they end, and what is told of them.
-    early: BTreeMap<u64, (u64, Option<Option<[u8; 32]>>)>,
+    early: BTreeMap<u64, (u64, Told)>,
     spare: Vec<Vec<u8>>,
     window: Window<'a>,
 }

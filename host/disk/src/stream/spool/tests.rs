@@ -84,8 +84,7 @@ fn reads_and_comparisons_across_the_start_of_an_attempt() {
         Ahead { offset, length, digest }
     };
     // The first one was compared by the attempt before.
-    let known =
-        vec![ahead(0, 100, &vec![0xff; 100]), ahead(START - 50, 100, &image), ahead(9 << 20, 9, &image)];
+    let known = vec![ahead(0, 100, &[0xff; 100]), ahead(START - 50, 100, &image), ahead(9 << 20, 9, &image)];
     let (spool, _feeding) = Spool::start(spooling(START, known), &Progress::new()).unwrap();
     for (start, end) in
         [(START - 100, START + 100), (100, 2 * BLOCK), (START - 1, START), (10 << 20, 12 << 20)]

@@ -42,10 +42,13 @@ struct Chunk {
     bytes: Vec<u8>,
 }
 
+/// What is told of a chunk, if anything: its digest, or that it is all zeros.
+type Told = Option<Option<[u8; 32]>>;
+
 struct Done {
     start: u64,
     /// `None` where the chunk is only a part of one: somebody else knows the rest.
-    leaf: Option<Option<[u8; 32]>>,
+    leaf: Told,
     buffer: Vec<u8>,
 }
 

@@ -170,8 +170,8 @@ fn tail_of(spool: &Spool) -> Result<Vec<u8>> {
     Ok(tail)
 }
 
-/// Chunks of the disk, each with its hash.
-type Hashed = Vec<(u64, [u8; 32])>;
+/// First bytes and digests.
+type Chunks = Vec<(u64, [u8; 32])>;
 
 /// What is done with a written unit.
 struct Written<'a> {
@@ -181,7 +181,7 @@ struct Written<'a> {
     blocks: Option<&'a Blocks>,
     /// Chunks that are not in the journal yet: what they were made of is not noted so far. The first number is how much of the
     /// source had arrived.
-    waiting: VecDeque<(u64, Hashed)>,
+    waiting: VecDeque<(u64, Chunks)>,
     room: Room,
 }
 

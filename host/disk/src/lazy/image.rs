@@ -23,6 +23,10 @@ use crate::store::Store;
 /// How often what has arrived is made known to the next process.
 const NOTE: Duration = Duration::from_millis(500);
 
+/// How long an image that has arrived is left alone after an import of it failed for another reason than one that passes: it
+/// may be a plugin that is missing or that was slow, and reading all of it again costs something.
+const RELUCTANT: Duration = Duration::from_secs(600);
+
 /// When the background fetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
@@ -72,6 +76,8 @@ pub struct LazyStatus {
     pub import: ProgressStatus,
     /// Why nothing arrives, where that is so.
     pub waiting: Option<Waiting>,
+    /// Why the last attempt to import it failed; there will be others.
+    pub trouble: Option<String>,
 }
 
 /// What an image is made of.
@@ -100,6 +106,7 @@ struct Inner {
     /// The stored image, once it is one: read instead of the source.
     base: OnceLock<File>,
     progress: Progress,
+    trouble: Mutex<Option<String>>,
 }
 
 impl LazyImage {
@@ -115,9 +122,13 @@ impl LazyImage {
             // What is missing is never fetched: there are no threads that would.
             parts.arriving.spoil(reason.clone());
         }
-        let inner =
-            Inner { parts, phase: Mutex::new(phase), base: OnceLock::new(), progress: Progress::new() };
-        let inner = Arc::new(inner);
+        let inner = Arc::new(Inner {
+            parts,
+            phase: Mutex::new(phase),
+            base: OnceLock::new(),
+            progress: Progress::new(),
+            trouble: Mutex::new(None),
+        });
         if !ended {
             let spawn = |name: &str, work: fn(&Inner)| {
                 let inner = Arc::clone(&inner);
@@ -146,7 +157,7 @@ impl LazyImage {
 
     /// How far it is.
     pub fn status(&self) -> LazyStatus {
-        let Inner { parts, phase, progress, .. } = &*self.inner;
+        let Inner { parts, phase, progress, trouble, .. } = &*self.inner;
         let phase = lock(phase).clone();
         let ended = matches!(phase, LazyPhase::Arrived(_) | LazyPhase::Failed(_));
         let total = parts.arriving.units().bytes();
@@ -157,6 +168,7 @@ impl LazyImage {
             total,
             fetched: parts.arriving.fetched(),
             import: progress.status(),
+            trouble: lock(trouble).clone().filter(|_| !ended),
             phase,
         }
     }
@@ -242,6 +254,7 @@ impl Inner {
         let label = self.parts.arriving.label();
         *lock(&self.phase) = LazyPhase::Importing;
         let mut attempt = 0;
+        let mut is_it = self.parts.record.sha256.is_none();
         loop {
             let outcome = self.parts.store.finish_lazy(&self.parts, &self.progress);
             let error = match outcome {
@@ -257,12 +270,20 @@ impl Inner {
                 }
                 Err(error) => error,
             };
-            if is_final(&error) {
-                return self.fail(chain(&error));
+            let passes = passes(&error);
+            if !passes && !is_it {
+                match self.parts.store.lazy_digest(&self.parts.id) {
+                    Ok(digest) if Some(digest) == self.parts.record.sha256 => is_it = true,
+                    // Nothing else is final: guests run from what is here, whoever could not read it to its end.
+                    Ok(_) => return self.fail(chain(&error)),
+                    Err(error) => tracing::warn!(from = label, %error, "what has arrived was not hashed"),
+                }
             }
             tracing::warn!(from = label, %error, "an image that has arrived was not imported; tried again");
+            *lock(&self.trouble) = Some(chain(&error));
             attempt += 1;
-            let until = std::time::Instant::now() + pause(attempt);
+            let rest = if passes { pause(attempt) } else { RELUCTANT };
+            let until = std::time::Instant::now() + rest;
             while std::time::Instant::now() < until && !self.parts.arriving.is_closing() {
                 self.parts.arriving.rest(LOOK);
             }
@@ -282,7 +303,7 @@ impl Inner {
     }
 }
 
-/// Whether another attempt would end alike.
-fn is_final(error: &Error) -> bool {
-    !matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Io | ErrorKind::InUse | ErrorKind::Cancelled)
+/// Whether another attempt may soon end better.
+fn passes(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Io | ErrorKind::InUse | ErrorKind::Cancelled)
 }

@@ -330,6 +330,14 @@ impl Store {
         dirs::sync(&self.names)
     }
 
+    /// Whether no image has the name.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn is_free(&self, name: &Name) -> Result<bool> {
+        Ok(self.named(name)?.is_none())
+    }
+
     pub(super) fn named(&self, name: &Name) -> Result<Option<Digest>> {
         match dirs::read(&self.names, name.as_str()) {
             Ok(bytes) => {

@@ -17,6 +17,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use witvirt_core::format::Formats;
 use witvirt_core::{Digest, Name};
 
+use super::import::hash_file;
 use super::overlay::{overlay_name, read_disk_record, write_disk_record};
 use super::temp::Temp;
 use super::{Store, dirs};
@@ -325,8 +326,9 @@ impl Store {
         let access = Access { formats: &*parts.formats, allowed: &allowed, references: &nowhere };
         let file = SourceFile::new(parts.directory.join(SOURCE)).with_format(&parts.record.format);
         let mut request = ImportRequest::new(file);
-        request.name.clone_from(&parts.record.name);
-        request.replace = true;
+        // Nobody asked for the name: whoever has it keeps it.
+        let free = |name: &&Name| self.is_free(name).unwrap_or(false);
+        request.name = parts.record.name.as_ref().filter(free).cloned();
         request.recorded_as = Some(parts.record.label.clone());
         // What it is made of is on the other side; here it is known as an image file, or as an archive of one.
         request.reading.unpack = parts.record.unpack();
@@ -354,6 +356,11 @@ impl Store {
             dir.remove_file(name).doing(|| format!("remove {name}"))?;
         }
         Ok((digest, base))
+    }
+
+    /// The SHA-256 of the file that has arrived.
+    pub(crate) fn lazy_digest(&self, id: &str) -> Result<Digest> {
+        hash_file(&dirs::open(&self.lazy_dir(id)?, SOURCE, OFlags::RDONLY)?)
     }
 
     /// Notes that an image will never be one.

@@ -177,9 +177,6 @@ fn store(file: &File, start: u64, bytes: &[u8], writing: &Mutex<()>) -> Result<O
     Ok(Some(content::leaf(bytes)))
 }
 
-/// The hash of a chunk, if it is told at all, and if it is not all zeros.
-type Told = Option<Option<[u8; 32]>>;
-
 /// Brings results into the order of the disk.
 struct Order<'a> {
     next: u64,

@@ -192,6 +192,37 @@ fn a_piece_that_is_not_what_it_should_be_is_refused() {
     assert_eq!(bench.unfinished().len(), 0);
 }
 
+/// Somebody on the way could have the layer below searched instead, which may hold an older disk.
+#[test]
+fn a_layer_without_the_disk_is_believed_only_if_it_is_the_right_one() {
+    let bench = Bench::new();
+    let empty = vec![0; 1024];
+    let layer = |digest| {
+        let blob = FakeBlob { digest: Some(digest), ..FakeBlob::new(empty.clone()) };
+        let piece = ArtifactPiece {
+            name: "the layer".into(),
+            offset: 0,
+            length: None,
+            blobs: vec![Arc::new(Shared(Arc::new(blob)))],
+            unpack: Unpack::Stated(vec![Transport::Tar]),
+            member: Some("disk/".into()),
+            whiteouts: None,
+            digest: None,
+        };
+        ArtifactDisk {
+            label: "registry/vm@3".into(),
+            size: None,
+            pieces: vec![piece],
+            files: Vec::new(),
+            machine: Vec::new(),
+        }
+    };
+    let kind = |digest| import(&bench, &request(&layer(digest), None)).unwrap_err().kind();
+    assert_eq!(kind(sha256(&empty)), ErrorKind::NotFound);
+    assert_eq!(kind(sha256(b"a layer with a disk")), ErrorKind::Corrupt);
+    assert_eq!(bench.unfinished().len(), 0);
+}
+
 #[test]
 fn finished_pieces_are_not_fetched_again() {
     let bench = Bench::new();

@@ -93,6 +93,52 @@ fn a_digest_that_does_not_fit_is_told_at_the_end_and_for_good() {
     assert_eq!(image.status().phase, LazyPhase::Failed(reason));
 }
 
+/// What keeps it from being imported may be a plugin's bad day: guests go on.
+#[test]
+fn what_cannot_be_imported_but_is_what_was_promised_is_served_on() {
+    if !qemu_img() {
+        return;
+    }
+    let place = Place::new();
+    let bytes = content(8, 24 << 20);
+    let mut file = place.qcow2(&bytes, &["-c"]);
+    let middle = file.len() / 2;
+    // No deflate stream begins so.
+    file[middle..middle + (256 << 10)].fill(0xff);
+    let sha256 = Digest::from_bytes(Sha256::digest(&file).into());
+    let server = Server::new(file);
+    let request = LazyRequest { sha256: Some(sha256), ..request() };
+    let image = place.image(&server, &request, AT_ONCE);
+    until("an import to fail", || image.status().trouble.is_some());
+    assert_eq!(image.status().phase, LazyPhase::Importing);
+    assert!(read(&image, 0, 4096) == bytes[..4096]);
+    let id = image.id().to_owned();
+    drop(image);
+    let image = resume(&place, &server, NEVER, &id);
+    assert!(!matches!(image.status().phase, LazyPhase::Failed(_)));
+    assert!(read(&image, 0, 4096) == bytes[..4096]);
+}
+
+#[test]
+fn a_name_that_nobody_asked_for_is_taken_only_where_it_is_free() {
+    if !qemu_img() {
+        return;
+    }
+    let place = Place::new();
+    let web = Name::new("web").unwrap();
+    fs::write(place.path("own.raw"), content(9, 1 << 20)).unwrap();
+    let allowed = AllowedDirs::new([place.dir.path().join("files")]).unwrap();
+    let access = Access { formats: &*place.formats, allowed: &allowed, references: &allowed };
+    let mut own = ImportRequest::new(SourceFile::new(place.path("own.raw")).with_format("raw"));
+    own.name = Some(web.clone());
+    let own = place.store.import(access, &own, &Progress::new()).unwrap().record.digest;
+    let server = Server::new(place.qcow2(&content(10, 3 << 20), &[]));
+    let request = LazyRequest { name: Some(web), ..request() };
+    let image = place.image(&server, &request, AT_ONCE);
+    until("the image to arrive", || matches!(image.status().phase, LazyPhase::Arrived(_)));
+    assert_eq!(place.store.resolve("web").unwrap(), own);
+}
+
 #[test]
 fn disks_know_the_image_they_wait_for() {
     if !qemu_img() {

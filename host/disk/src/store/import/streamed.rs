@@ -188,7 +188,7 @@ impl Store {
         part.advance(begun);
         let beginning = Beginning {
             label: streamed.label,
-            reader: (streamed.open)(begun)?,
+            reader: (streamed.open)(begun).map_err(|error| lost(streamed.label, error))?,
             length: streamed.size,
             hashers,
             blocks: blocks.clone(),
@@ -205,7 +205,8 @@ impl Store {
                 streamed.member,
                 &|head| is_image(access, streamed, head, request.reading.format.as_deref()),
                 Budget::whole(),
-            )?,
+            )
+            .map_err(|error| missing(streamed, &arrival, error))?,
         };
         arriving.reader = streamed.unpacked.verifying(arriving.reader, streamed.label, begun);
         let plain = arriving.wrappings.transports.is_empty();
@@ -333,6 +334,27 @@ pub(super) struct Found<'a> {
 
 /// Whether plugins are certain of an image, by its first bytes and, where they can be had, its last: those of a .dmg are a
 /// compressed stream's and its own.
+/// A member that is missing counts only in the right archive, read to its end: it makes others look elsewhere.
+fn missing(streamed: &Streamed<'_>, arrival: &Arrival, error: Error) -> Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    if arrival.hashed().is_none() {
+        return lost(streamed.label, error);
+    }
+    arrival.verify(streamed.label, &streamed.expected).err().unwrap_or(error)
+}
+
+/// That the source itself is gone says nothing of what is in it.
+fn lost(label: &str, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => {
+            Error::new(ErrorKind::Unavailable, format!("{label} was there, and is gone: {error}"))
+        }
+        _ => error,
+    }
+}
+
 fn is_image(access: Access<'_>, streamed: &Streamed<'_>, head: &[u8], format: Option<&str>) -> Result<bool> {
     let size = streamed.size.unwrap_or(u64::MAX >> 1);
     let mut tail = Vec::new();

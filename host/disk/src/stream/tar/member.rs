@@ -32,6 +32,8 @@ impl MemberReader {
             let reader = Self { walk, chooser, ranges, range: 0, at: 0, size: entry.size, ended: false };
             return Ok((reader, entry));
         }
+        // That it is not here is believed of the whole archive, once its digest was compared.
+        to_the_end(&mut walk)?;
         chooser.chosen()?;
         Err(Error::new(ErrorKind::NotFound, format!("{label} has no members")))
     }
@@ -41,8 +43,7 @@ impl MemberReader {
         while let Some(entry) = self.walk.next()? {
             self.chooser.consider(&entry)?;
         }
-        let rest = io::copy(&mut self.walk.input, &mut io::sink());
-        rest.map(drop).map_err(|error| crate::stream::incoming::failure(error, || "read an archive".into()))
+        to_the_end(&mut self.walk)
     }
 
     fn leave_passed(&mut self) {
@@ -67,6 +68,11 @@ impl MemberReader {
         self.at += count as u64;
         Ok(count)
     }
+}
+
+fn to_the_end(walk: &mut Walk<Box<dyn Read + Send>>) -> Result<()> {
+    let rest = io::copy(&mut walk.input, &mut io::sink());
+    rest.map(drop).map_err(|error| crate::stream::incoming::failure(error, || "read an archive".into()))
 }
 
 impl Stream for MemberReader {

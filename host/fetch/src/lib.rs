@@ -35,7 +35,7 @@ mod runtime;
 mod tls;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use url::Url;
 use witvirt_disk::{Blob, Error, ErrorKind, Result};
@@ -68,7 +68,8 @@ struct Inner {
     authorities: Authorities,
     /// Where users' requests may lead.
     reach: Reach,
-    client: Client,
+    /// Made when it is used first: the system's certificates are a megabyte that an idle process has no use for.
+    client: OnceLock<Client>,
     /// Those of registries with authorities of their own.
     registries: BTreeMap<String, Client>,
     /// The operator's credentials for servers.
@@ -101,7 +102,7 @@ impl Fetch {
         let inner = Inner {
             config: config.clone(),
             runtime: Runtime::new()?,
-            client: Client::new(&config.http, &authorities, &reach)?,
+            client: OnceLock::new(),
             authorities,
             reach,
             auth: auth.transpose()?,
@@ -109,6 +110,15 @@ impl Fetch {
             plain: plain.map(|(host, _)| host.clone()).collect(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    fn client(&self) -> Result<Client> {
+        let Inner { config, authorities, reach, client, .. } = &*self.inner;
+        if let Some(client) = client.get() {
+            return Ok(client.clone());
+        }
+        let made = Client::new(&config.http, authorities, reach)?;
+        Ok(client.get_or_init(|| made).clone())
     }
 
     /// Asks a server what a URL is. A user and password in the URL count where `access` has no login.
@@ -131,7 +141,7 @@ impl Fetch {
         let _ = url.set_password(None);
         url.set_fragment(None);
         let client = match access.authorities() {
-            None => self.inner.client.clone(),
+            None => self.client()?,
             Some(own) => self.client_with(own, &self.inner.authorities)?,
         };
         let place = Resource::new(client, url, Auth::Fixed(access.secrets()?), Plain::Inherited);

@@ -24,13 +24,15 @@ pub enum ErrorKind {
     TooLarge,
     /// Not now: the daemon is busy or shutting down.
     Unavailable,
+    /// A server or registry that something comes from does not answer, or not as it should.
+    Unreachable,
     /// Anything else.
     Internal,
 }
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Invalid,
         Self::NotFound,
         Self::Conflict,
@@ -39,6 +41,7 @@ impl ErrorKind {
         Self::Timeout,
         Self::TooLarge,
         Self::Unavailable,
+        Self::Unreachable,
         Self::Internal,
     ];
 
@@ -53,6 +56,7 @@ impl ErrorKind {
             Self::Timeout => 504,
             Self::TooLarge => 413,
             Self::Unavailable => 503,
+            Self::Unreachable => 502,
             Self::Internal => 500,
         }
     }
@@ -64,6 +68,7 @@ impl ErrorKind {
             Self::Conflict | Self::Refused => 4,
             Self::Denied => 5,
             Self::Unavailable => 6,
+            Self::Unreachable => 7,
             Self::Timeout => 124,
             Self::Invalid | Self::TooLarge | Self::Internal => 1,
         }

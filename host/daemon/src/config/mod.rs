@@ -142,7 +142,7 @@ impl Config {
     /// Every mistake in it.
     pub fn parse(path: &Path, text: &str) -> Result<Self, document::Problems> {
         let shown = path.display().to_string();
-        let document = document::read::<ConfigFile>(&shown, text)?;
+        let document = document::read_by_type::<ConfigFile>(&shown, text)?;
         resolve::resolve(path, document).map_err(|problems| document::Problems::new(&shown, text, problems))
     }
 

@@ -69,9 +69,29 @@ pub fn read<T: DeserializeOwned + schemars::JsonSchema>(
         let problem = Problem::at(error.span().unwrap_or(0..0), error.message());
         Problems::new(name, text, vec![problem])
     })?;
+    Ok(Document { value, spans: spans(table) })
+}
+
+/// As [`read`], for types that refuse unknown keys and have no bounds that only their schema knows: what serde takes is right
+/// then, and the schema, megabytes of memory that a process keeps, is made only to tell mistakes.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_by_type<T: DeserializeOwned + schemars::JsonSchema>(
+    name: &str,
+    text: &str,
+) -> Result<Document<T>, Problems> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    match T::deserialize(toml::de::Deserializer::from(table.clone())) {
+        Ok(value) if errors.is_empty() => Ok(Document { value, spans: spans(table) }),
+        _ => read(name, text),
+    }
+}
+
+fn spans(table: Spanned<DeTable<'_>>) -> Spans {
     let (span, mut owned) = (table.span(), table.into_inner());
     owned.make_owned();
-    Ok(Document { value, spans: Spans(Spanned::new(span, into_static(owned))) })
+    Spans(Spanned::new(span, into_static(owned)))
 }
 
 /// `make_owned` leaves nothing borrowed, but keeps the lifetime in the type; this rebuilds it without.

@@ -13,7 +13,8 @@ impl From<witvirt_disk::Error> for Error {
             Disk::NotFound => ErrorKind::NotFound,
             Disk::AlreadyExists | Disk::InUse | Disk::Changed => ErrorKind::Conflict,
             Disk::Denied => ErrorKind::Denied,
-            Disk::Cancelled | Disk::Unavailable => ErrorKind::Unavailable,
+            Disk::Unavailable => ErrorKind::Unreachable,
+            Disk::Cancelled => ErrorKind::Unavailable,
             Disk::NoSpace | Disk::Plugin | Disk::Io => ErrorKind::Internal,
         };
         let told = Self::new(kind, chain(&error));
@@ -21,6 +22,10 @@ impl From<witvirt_disk::Error> for Error {
             Disk::Denied if told.message.contains("allowed directories") => {
                 told.hint("the operator lists directories in [store] allowed-directories")
             }
+            Disk::Denied if told.message.contains("credentials") => told.hint(
+                "give credentials with --login-file, for registries also with --auth-file; disks of machines are fetched with \
+                 those of the config",
+            ),
             Disk::NoSpace => told.hint("free some space, or set another [store] directory"),
             Disk::AlreadyExists => told.hint("choose another name, or take it over with --replace"),
             Disk::InUse => told.hint("remove the machines that use it first, or insist with --force"),

@@ -34,6 +34,8 @@ pub struct LazyDisks {
     store: Arc<Store>,
     plugins: Arc<Plugins>,
     fetch: Fetch,
+    /// By URL: one attempt to begin at a time.
+    beginning: Mutex<HashMap<String, Arc<Mutex<()>>>>,
     /// One change of what is on disk at a time.
     changes: Mutex<()>,
     open: Mutex<Open>,
@@ -71,8 +73,8 @@ struct Wanted<'a> {
 
 impl LazyDisks {
     pub fn new(store: Arc<Store>, plugins: Arc<Plugins>, fetch: Fetch) -> Arc<Self> {
-        let (changes, open) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { store, plugins, fetch, changes, open })
+        let (beginning, changes, open) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { store, plugins, fetch, beginning, changes, open })
     }
 
     /// Makes a remote disk over an image that arrives while its machine runs; `Lazily::Whole` where that cannot be.
@@ -83,16 +85,44 @@ impl LazyDisks {
         disk: &Name,
         wanted: &Wanted<'_>,
     ) -> Result<Lazily> {
-        let _changing = lock(&self.changes);
-        let begun = self.begin(wanted)?;
-        match &begun {
-            Lazily::Served(image) => {
-                self.store.create_lazy_disk(access, overlays, disk, image)?;
-            }
-            Lazily::Arrived(digest) => self.over_image(access, overlays, disk, digest)?,
-            Lazily::Whole(_) => {}
+        let turn = Arc::clone(lock(&self.beginning).entry(wanted.url.to_owned()).or_default());
+        let begun = {
+            let _one_at_a_time = lock(&turn);
+            self.make_over(access, overlays, disk, wanted)
+        };
+        let mut beginning = lock(&self.beginning);
+        // Who is about to wait for it holds another one.
+        if Arc::strong_count(&turn) == 2 {
+            beginning.remove(wanted.url);
         }
-        Ok(begun)
+        begun
+    }
+
+    fn make_over(
+        &self,
+        access: Access<'_>,
+        overlays: &Dir,
+        disk: &Name,
+        wanted: &Wanted<'_>,
+    ) -> Result<Lazily> {
+        loop {
+            // Waits for servers, and so without the lock that everybody needs.
+            let begun = self.begin(wanted)?;
+            match &begun {
+                Lazily::Served(image) => {
+                    let _changing = lock(&self.changes);
+                    let known = lock(&self.open).images.get(image.id()).cloned();
+                    // Until now nobody used it: the last user of the same image may have taken it along.
+                    if !known.is_some_and(|known| Arc::ptr_eq(&known, image)) {
+                        continue;
+                    }
+                    self.store.create_lazy_disk(access, overlays, disk, image)?;
+                }
+                Lazily::Arrived(digest) => self.over_image(access, overlays, disk, digest)?,
+                Lazily::Whole(_) => {}
+            }
+            return Ok(begun);
+        }
     }
 
     /// # Errors
@@ -346,10 +376,9 @@ impl Service {
                 name: Some(name_of(wanted.url).unwrap_or_else(|| machine.clone())),
                 format: wanted.format.map(str::to_owned),
                 checksums: wanted.sha256.iter().map(ToString::to_string).collect(),
-                replace: true,
                 ..ImportRequest::default()
             };
-            let imported = self.import_now(&request, false, watch)?;
+            let imported = self.import_for_machine(&request, watch)?;
             let made =
                 resources.lazy.over_image(resources.access(), overlays, &disk.name, &imported.image.digest);
             made.map_err(during)?;
@@ -431,7 +460,7 @@ fn arriving(disk: Name, status: LazyStatus) -> Option<ArrivingDisk> {
         present: status.present,
         total: status.total,
         waiting,
-        reason: failed.or(status.waiting.map(|waiting| waiting.reason)),
+        reason: failed.or(status.trouble).or(status.waiting.map(|waiting| waiting.reason)),
     })
 }
 

@@ -93,7 +93,11 @@ impl Service {
                 .hint(format!("remove it: witvirt rm --force {name}")));
         };
         let told = match detail.status.state.is_ended() && has_remote_disks(&spec) {
-            true => self.prepare(&spec, lazy, watch).await?,
+            true => {
+                // No server is asked for a machine that may not start.
+                self.admit("start", spec.clone(), &subject, false).await?;
+                self.prepare(&spec, lazy, watch).await?
+            }
             false => Vec::new(),
         };
         let turn = self.admission.lock().await;

@@ -239,8 +239,9 @@ impl Registry {
     /// The connections to a host: the caller's own where it trusts authorities of its own.
     fn client(&self, host: &str) -> Result<Client> {
         let inner = &self.fetch.inner;
-        let shared = inner.registries.get(host).unwrap_or(&inner.client);
-        let Some(own) = self.access.authorities() else { return Ok(shared.clone()) };
+        let Some(own) = self.access.authorities() else {
+            return inner.registries.get(host).cloned().map_or_else(|| self.fetch.client(), Ok);
+        };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(host) {
             return Ok(client.clone());

@@ -23,6 +23,7 @@ Exit codes:
     4  refused: by a policy, by the state of the machine, or because the name is taken
     5  denied: you may not
     6  no daemon answers
+    7  a server or registry does not answer, or not as it should
   124  it took too long
 
 Environment:

@@ -58,6 +58,30 @@ impl Service {
     }
 }
 
+impl Service {
+    /// Imports what a machine's spec names as the source of a disk, with the operator's credentials. The name of the request
+    /// is taken only where no image has it: nobody asked for it.
+    ///
+    /// # Errors
+    /// As with every import.
+    pub(super) fn import_for_machine(
+        self: &Arc<Self>,
+        request: &ImportRequest,
+        watch: &Arc<Watch>,
+    ) -> Result<ImportReply, Error> {
+        let name = match &request.name {
+            Some(name) if self.resources().store.is_free(name)? => Some(name.clone()),
+            _ => None,
+        };
+        let job = Import { service: self, request, name, watch, who: As::Operator };
+        match Place::parse(&request.source)? {
+            Place::Http(url) => job.import_url(&url),
+            Place::Registry(reference) => job.import_artifact(&reference),
+            Place::Here(_) => Err(invalid("a remote disk comes from a server or a registry")),
+        }
+    }
+}
+
 /// An image of the store, and the origin of it that was looked for.
 struct Known {
     summary: ImageSummary,

@@ -55,7 +55,7 @@ pub(in crate::service) fn as_disk_error(error: Error) -> witvirt_disk::Error {
     let kind = match error.kind {
         ErrorKind::NotFound => Disk::NotFound,
         ErrorKind::Denied | ErrorKind::Refused => Disk::Denied,
-        ErrorKind::Unavailable | ErrorKind::Timeout => Disk::Unavailable,
+        ErrorKind::Unavailable | ErrorKind::Unreachable | ErrorKind::Timeout => Disk::Unavailable,
         ErrorKind::TooLarge => Disk::Limit,
         ErrorKind::Internal => Disk::Io,
         ErrorKind::Invalid | ErrorKind::Conflict => Disk::InvalidInput,

@@ -24,7 +24,7 @@
 //!   as long as the descriptor says (QEMU: as the header says);
 //! - RDONLY and ZERO extents are read (QEMU skips both), NOACCESS ones are refused;
 //! - the flag for redundant tables says whether there are any; the primary ones are read, as QEMU does, and
-//!   [`image::Image::check`] compares both;
+//!   [`image::Image`]'s check compares both;
 //! - an embedded descriptor's name for its extent is not looked at: it is the file itself, which may have been renamed;
 //! - markers of compressed grains are looked at only where the next grain does not follow (and by the check): a zlib stream
 //!   says itself where it ends, and its checksum whether it is the right one.

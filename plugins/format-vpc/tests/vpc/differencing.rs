@@ -153,11 +153,16 @@ fn bits_say_whose_sector_it_is() {
 fn chains_read_through() {
     let scratch = Scratch::new();
     let mut expected = islands(2 << 20);
-    write_image::<Vpc>(&scratch.path("base.vhd"), &expected, "{}", None);
+    let id = "{\"id\": \"07070707-0707-0707-0707-070707070707\"}";
+    write_image::<Vpc>(&scratch.path("base.vhd"), &expected, id, None);
     let mut noise = Noise::new(11);
     let mut below = "base.vhd".to_owned();
     for level in 1..=3u8 {
         let mut child = Child::of(&below);
+        if level > 1 {
+            // As all children here are called.
+            child.parent_id = [9; 16];
+        }
         child.sectors = (0..300).map(|_| (noise.below(4096), level)).collect();
         for (sector, byte) in &child.sectors {
             expected[*sector as usize * 512..][..512].fill(*byte);

@@ -31,7 +31,7 @@ fn import(site: &Site, source: &str, more: &[&str]) -> Value {
 /// Everything that was asked is a question for a manifest's digest.
 fn only_digests(requests: &[String]) -> bool {
     let digest = |request: &String| request.starts_with("HEAD ") && request.contains("/manifests/");
-    !requests.is_empty() && requests.iter().all(|request| digest(request))
+    !requests.is_empty() && requests.iter().all(digest)
 }
 
 #[test]

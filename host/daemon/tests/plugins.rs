@@ -119,7 +119,7 @@ fn images_are_imported_listed_kept_while_used_and_removed() {
     ]);
     let (code, message) = site.fail(&["image", "rm", "my-disk"]);
     assert_eq!(code, 4, "{message}");
-    assert!(message.contains("used by user"), "{message}");
+    assert!(message.contains("/machines/user/overlays/root"), "{message}");
     site.run(&["rm", "--force", "user"]);
     site.run(&["image", "rm", "my-disk"]);
     assert_eq!(site.json(&["image", "ls"]), Value::Array(Vec::new()));

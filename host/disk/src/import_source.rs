@@ -27,18 +27,6 @@ pub enum ImportSource {
     Artifact(ArtifactDisk),
 }
 
-impl ImportSource {
-    /// What an image of it is recorded to come from, and the SHA-256 of its bytes where that is known before they are here;
-    /// `None` for what costs no download.
-    pub(crate) fn remote(&self) -> Option<(&str, Option<Digest>)> {
-        match self {
-            Self::Blob(blob) => Some((blob.label(), blob.digest())),
-            Self::Artifact(disk) => Some((&disk.label, None)),
-            Self::File(_) | Self::Directory(_) | Self::Upload(_) => None,
-        }
-    }
-}
-
 /// Bytes that arrive once, in order: the body of a request, standard input. The first import takes them; they are read by
 /// another thread than the one that imports, which ends as soon as the reader does.
 pub struct Upload {

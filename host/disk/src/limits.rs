@@ -32,7 +32,8 @@ impl Default for Limits {
 /// Most extents asked of a plugin at once.
 pub(crate) const PAGE: u32 = 4096;
 
-/// What a map is made of, in bytes: only the end of the disk or of what was asked for may lie inside a sector.
+/// What a map is made of, in bytes: only in the last sector of a disk and at the end of what was asked for may one end inside
+/// of a sector.
 pub(crate) const SECTOR: u64 = 512;
 
 /// Longest literal extent, in bytes (`witvirt:disk/format.extent-kind`).

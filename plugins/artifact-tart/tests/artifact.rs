@@ -134,7 +134,9 @@ fn artifacts_that_contradict_themselves() {
     assert_eq!(refused(with(overlay, None)).0, ErrorKind::Unsupported);
     assert!(refused(manifest(vec![chunk(3, CHUNK)], None)).1.contains("no layer of"));
     let nvram = vec![chunk(3, CHUNK), layer("nvram.v1", 4, Value::Null)];
-    assert!(refused(with(nvram, None)).1.contains("several NVRAM"));
+    assert!(
+        refused(with(nvram, None)).1.contains("several layers of application/vnd.cirruslabs.tart.nvram.v1")
+    );
     let (kind, _) = interpret(&with(vec![chunk(3, CHUNK)], None), &json!(7), &json!({})).unwrap_err();
     assert_eq!(kind, ErrorKind::Corrupt);
 }

@@ -44,6 +44,9 @@ fn accepts_what_the_contract_allows() {
     check(vec![encoded(0, 65536, slack)], Some(65536)).unwrap();
     let page = Page { extents: vec![extent(0, DISK, ExtentKind::Parent)], next: None };
     validator(true).check(0, DISK, 8, &page).unwrap();
+    // A file that ends inside its last sector.
+    let last = [extent(0, DISK - 100, ExtentKind::Zero), extent(DISK - 100, 100, ExtentKind::Unallocated)];
+    check(last.to_vec(), None).unwrap();
     let page = Page { extents: vec![extent(DISK - 512, 512, ExtentKind::Zero)], next: None };
     validator(false).check(DISK - 512, u64::MAX, 8, &page).unwrap();
 }
@@ -69,6 +72,7 @@ fn names_each_lie_and_the_liar() {
         (vec![data(0, 512, 0, u64::MAX)], Some(512), 0, "512 bytes at 18446744073709551615"),
         (vec![extent(0, 512, ExtentKind::Literal(vec![1]))], Some(512), 0, "literal"),
         (vec![zero(0, 511)], Some(511), 0, "inside a sector"),
+        (vec![zero(0, DISK - 513), zero(DISK - 513, 513)], None, 0, "inside a sector"),
         (vec![zero(0, 512), zero(512, 513)], Some(1025), 512, "inside a sector"),
         (vec![extent(0, 66048, ExtentKind::Literal(vec![1; 66048]))], Some(66048), 0, "more than 65536"),
         (vec![extent(0, 512, ExtentKind::Parent)], Some(512), 0, "there is none"),

@@ -58,8 +58,6 @@ fn artifact(label: &str, disk: &[u8], files: Vec<ArtifactFile>) -> ImportRequest
     let mut request = ImportRequest::of(ImportSource::Artifact(disk));
     request.reading.format = Some("raw".to_owned());
     request.name = Some(Name::new("vm").unwrap());
-    // Each comes from elsewhere.
-    request.replace = true;
     request
 }
 

@@ -17,7 +17,6 @@ use self::work::Work;
 use super::temp::Temp;
 use super::{Store, dirs, now};
 use crate::content::Leaves;
-use crate::digests::{Algorithm, Checksum};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::import_source::ImportSource;
 use crate::progress::Progress;
@@ -61,7 +60,6 @@ impl Store {
         progress: &Progress,
     ) -> Result<Imported> {
         progress.begin(0);
-        self.check_free(request)?;
         match &request.source {
             ImportSource::File(path) => {
                 self.import_file(access, access.allowed.open(path)?, request, progress)
@@ -71,30 +69,6 @@ impl Store {
             ImportSource::Upload(upload) => self.import_upload(access, upload, request, progress),
             ImportSource::Artifact(disk) => self.import_artifact(access, disk, request, progress),
         }
-    }
-
-    /// Refuses a name that another image has before anything is downloaded, where what is wanted plainly is not that image:
-    /// it came from elsewhere, or from an object with another digest. Otherwise only its content tells.
-    fn check_free(&self, request: &ImportRequest) -> Result<()> {
-        let Some(name) = request.name.as_ref().filter(|_| !request.replace) else { return Ok(()) };
-        let Some((label, digest)) = request.source.remote() else { return Ok(()) };
-        let Some(owner) = self.named(name)? else { return Ok(()) };
-        let Ok(record) = self.read_record(&owner) else { return Ok(()) };
-        let wanted: Vec<Checksum> =
-            request.checksums.iter().cloned().chain(digest.map(Checksum::from)).collect();
-        let is_it = |source: &SourceRecord| {
-            let other = source.digest.is_some_and(|there| {
-                let sums = |sum: &&Checksum| sum.algorithm() == Algorithm::Sha256;
-                wanted.iter().filter(sums).any(|sum| *sum != Checksum::from(there))
-            });
-            label == source.path && !other
-        };
-        if record.origins().any(|origin| is_it(&origin.source)) {
-            return Ok(());
-        }
-        let from = record.origin.source.path;
-        let message = format!("the name {name} belongs to image {} from {from} already", owner.short());
-        Err(Error::new(ErrorKind::AlreadyExists, message))
     }
 
     /// Seals a written disk and publishes it.
@@ -189,7 +163,7 @@ impl Store {
         if let Some(name) = &request.name {
             // Last, so that what was fetched is not lost over it.
             self.check_name(name, Some(&digest), request.replace).map_err(|error| {
-                error.during(format!("the image is in the store as {}, to be tagged", digest.short()))
+                error.during(format!("the image is in the store as {}, but not by that name", digest.short()))
             })?;
             self.set_name(name, &digest)?;
         }

@@ -166,10 +166,15 @@ fn copy_stored(file: &File, unit: &Unit, strip: &mut [u8], writing: &Mutex<()>) 
             PieceKind::Zero | PieceKind::Encoded(_) => {}
             PieceKind::Bytes(bytes) => write(*start, &bytes[..*length as usize])?,
             PieceKind::Data { source, offset } => {
-                for done in (0..*length).step_by(strip.len()) {
-                    let strip = &mut strip[..(length - done).min(STRIP as u64) as usize];
-                    source.read_exact_at(strip, offset + done)?;
-                    write(start + done, strip)?;
+                let end = offset + length;
+                // Blocks of an image may be holes of its file, which are zeros that nobody has to read.
+                let mut at = source.next_data(*offset).min(end);
+                while at < end {
+                    let hole = source.next_hole(at).clamp(at + 1, end);
+                    let strip = &mut strip[..(hole - at).min(STRIP as u64) as usize];
+                    source.read_exact_at(strip, at)?;
+                    write(start + (at - offset), strip)?;
+                    at = source.next_data(at + strip.len() as u64).min(end);
                 }
             }
         }

@@ -57,12 +57,17 @@ impl Bench {
         self.dir.path().join("images").join(name)
     }
 
-    /// What is left of unfinished work.
+    /// What is left of unfinished work, once the threads that did it had the time to end.
     pub fn unfinished(&self) -> Vec<std::ffi::OsString> {
-        std::fs::read_dir(self.dir.path().join("store/tmp"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect()
+        let left = || -> Vec<_> {
+            let entries = std::fs::read_dir(self.dir.path().join("store/tmp")).unwrap();
+            entries.map(|entry| entry.unwrap().file_name()).collect()
+        };
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        while !left().is_empty() && std::time::Instant::now() < until {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        left()
     }
 }
 

@@ -167,3 +167,33 @@ fn images_of_machines_that_cannot_be_read_stay() {
     site.run(&["rm", "web", "--force"]);
     assert_eq!(site.json(&["image", "gc", "--all"]).as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn volumes_are_made_listed_and_removed_only_when_no_machine_runs_on_them() {
+    let Some(site) = site("") else { return };
+    let _daemon = site.daemon();
+    import(&site, "base", 1);
+    let made = site.json(&["volume", "create", "grown", "--image", "base", "--size", "4MiB"]);
+    assert_eq!((&made["name"], &made["size"]), (&"grown".into(), &(4 << 20).into()));
+    site.run(&["volume", "create", "empty", "--size", "1GiB"]);
+    let disk = std::fs::read(site.path("state/images/volumes/grown.raw")).unwrap();
+    assert!(disk[..2 << 20].iter().all(|&byte| byte == 1) && disk[2 << 20..].iter().all(|&byte| byte == 0));
+
+    let (code, error) = site.fail(&["volume", "create", "empty", "--size", "2GiB"]);
+    assert!(code == 4 && error.contains("already"), "{code} {error}");
+    let (code, error) = site.fail(&["volume", "create", "lost", "--image", "nothing"]);
+    assert!(code == 3 && error.contains("nothing"), "{code} {error}");
+    let (code, error) = site.fail(&["volume", "create", "sizeless"]);
+    assert!(code == 2 && error.contains("--size"), "{code} {error}");
+
+    let source = "[[disks]]\nname = \"root\"\nsource = { volume = { name = \"grown\" } }";
+    site.run(&["create", &site.machine("web", source), "--start"]);
+    assert_eq!(site.json(&["volume", "inspect", "grown"])["users"][0], "web");
+    assert_eq!(site.fail(&["volume", "rm", "grown", "--force"]).0, 4, "it runs");
+    site.run(&["kill", "web"]);
+    assert_eq!(site.fail(&["volume", "rm", "grown"]).0, 4, "it is named");
+    site.run(&["volume", "rm", "grown", "--force"]);
+    site.run(&["volume", "rm", "empty"]);
+    assert_eq!(site.json(&["volume", "ls"]), serde_json::json!([]));
+    assert_eq!(site.fail(&["volume", "rm", "empty"]).0, 3);
+}

@@ -41,5 +41,7 @@ pub use request::{
     ImageInfo, ImportRequest, Imported, Reading, Removed, SourceFile,
 };
 pub use source::{AllowedDirs, FileSource, Source};
-pub use store::{CollectRules, Collected, ImageUser, Lazily, LazyAccess, Store, StoreOptions, StoredDisk};
+pub use store::{
+    CollectRules, Collected, ImageUser, Lazily, LazyAccess, Store, StoreOptions, StoredDisk, Volume,
+};
 pub use stream::{InvalidUnpack, Transport, Unpack, Whiteouts};

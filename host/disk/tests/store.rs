@@ -193,7 +193,11 @@ fn a_machine_gets_the_same_disk_again() {
         attach("data", &volume(Some(ByteSize::mib(2))), false).unwrap_err().kind(),
         ErrorKind::InvalidInput
     );
-    assert_eq!(bench.store.volumes().unwrap(), [(name("data"), 1 << 20)]);
+    let volumes = bench.store.volumes().unwrap();
+    assert_eq!(
+        volumes.iter().map(|volume| (&volume.name, volume.size)).collect::<Vec<_>>(),
+        [(&name("data"), 1 << 20)]
+    );
     bench.store.remove_volume(&name("data")).unwrap();
     assert!(bench.store.volumes().unwrap().is_empty());
 
@@ -391,4 +395,38 @@ fn work_of_the_living_is_left_alone() {
     let request = ImportRequest::new(SourceFile::new(bench.path("file")).with_format("slow"));
     bench.store.import(access, &request, &Progress::new()).unwrap();
     assert_eq!(bench.store.list().unwrap().len(), 1);
+}
+
+#[test]
+fn a_volume_is_made_whole_from_an_image_or_not_at_all() {
+    let bench = Bench::new();
+    import(&bench, 7, "web").unwrap();
+    let make =
+        |volume: &str, size, image| bench.store.create_volume(&name(volume), size, image, &Progress::new());
+    let made = make("grown", Some(4 << 20), Some("web")).unwrap();
+    assert_eq!(made.size, 4 << 20);
+    let file = bench.store.volume(&name("grown"), None).unwrap();
+    let mut bytes = vec![0xff; 4 << 20];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    assert!(bytes[..3 << 20] == content(7, 3 << 20)[..], "the image's content");
+    assert!(bytes[3 << 20..].iter().all(|&byte| byte == 0), "zeros behind it");
+    file.write_all_at(b"mine", 0).unwrap();
+    assert_eq!(make("same", None, Some("web")).unwrap().size, 3 << 20);
+
+    let refused = |made: Result<witvirt_disk::Volume, Error>| made.unwrap_err().kind();
+    assert_eq!(refused(make("grown", Some(1 << 20), None)), ErrorKind::AlreadyExists);
+    assert_eq!(refused(make("small", Some(1 << 20), Some("web"))), ErrorKind::InvalidInput);
+    assert_eq!(refused(make("none", None, None)), ErrorKind::InvalidInput);
+    assert_eq!(refused(make("lost", None, Some("nothing"))), ErrorKind::NotFound);
+    let stopped = Progress::new();
+    stopped.cancel();
+    let cancelled = bench.store.create_volume(&name("cut"), None, Some("web"), &stopped);
+    // A filesystem that shares blocks has nothing to copy.
+    if let Err(error) = cancelled {
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        assert_eq!(bench.store.volumes().unwrap().len(), 2);
+    }
+    assert_eq!(bench.unfinished().len(), 0);
+    // What is written into a volume stays out of the image.
+    bench.store.verify("web", &Progress::new()).unwrap();
 }

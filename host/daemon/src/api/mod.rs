@@ -6,6 +6,7 @@ pub mod host;
 pub mod image;
 pub mod machine;
 pub mod plugin;
+pub mod volume;
 
 pub use error::{Error, ErrorKind};
 

@@ -58,6 +58,7 @@ pub(super) async fn machine(context: &Context, command: Command) -> anyhow::Resu
         Command::Daemon(_)
         | Command::Run(_)
         | Command::Image(_)
+        | Command::Volume(_)
         | Command::Domain(_)
         | Command::Plugin(_)
         | Command::Host(_)

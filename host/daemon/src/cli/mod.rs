@@ -18,6 +18,7 @@ mod serve;
 mod system;
 mod terminal;
 mod upkeep;
+mod volume;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -101,6 +102,7 @@ async fn ask(context: &Context, command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => run::run(context, args).await,
         Command::Image(command) => image::image(context, command).await,
+        Command::Volume(command) => volume::volume(context, command).await.map(|()| ExitCode::SUCCESS),
         Command::Domain(command) => document::domain(context, command).await,
         Command::Plugin(command) => system::plugin(context, command).await,
         Command::Host(command) => system::host(context, command).await,

@@ -11,6 +11,7 @@ mod reply;
 mod route;
 mod routes;
 mod socket;
+mod volumes;
 
 use std::convert::Infallible;
 use std::sync::Arc;

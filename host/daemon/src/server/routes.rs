@@ -1,7 +1,7 @@
 //! Every route of API version 1.
 
 use super::route::{Answer, Route};
-use super::{console, host, images, machines};
+use super::{console, host, images, machines, volumes};
 use crate::api::document::{Conversion, ConvertRequest};
 use crate::api::host::{Check, Health, HostInfo, Version};
 use crate::api::image::{
@@ -13,6 +13,7 @@ use crate::api::machine::{
     StopRequest, WaitParams, WaitReply,
 };
 use crate::api::plugin::{Plugin, Reload};
+use crate::api::volume::{Volume, VolumeRequest};
 use crate::api::{Empty, Progress};
 use crate::config::Role;
 use witvirt_machine::{MachineDetail, MachineEvent, MachineStatus};
@@ -22,6 +23,7 @@ pub(super) fn all() -> Vec<Route> {
     let mut routes = daemon();
     routes.extend(machines());
     routes.extend(images());
+    routes.extend(volumes());
     routes
 }
 
@@ -184,5 +186,23 @@ fn images() -> Vec<Route> {
             .lines::<Progress<PushReply>>(),
         Route::post("/v1/images/{name}/check", "checkImage", "Hash an image again.", images::check)
             .lines::<Progress<CheckReport>>(),
+    ]
+}
+
+fn volumes() -> Vec<Route> {
+    vec![
+        Route::get("/v1/volumes", "listVolumes", "All volumes.", volumes::list).json::<Vec<Volume>>(),
+        Route::post("/v1/volumes", "createVolume", "Make a volume, empty or from an image.", volumes::create)
+            .body::<VolumeRequest>()
+            .lines::<Progress<Volume>>(),
+        Route::get("/v1/volumes/{name}", "inspectVolume", "One volume.", volumes::inspect).json::<Volume>(),
+        Route::delete(
+            "/v1/volumes/{name}",
+            "removeVolume",
+            "Remove a volume with its content.",
+            volumes::remove,
+        )
+        .query::<RemoveParams>()
+        .json::<Empty>(),
     ]
 }

@@ -13,6 +13,7 @@ mod plugins;
 mod push;
 mod resources;
 mod upkeep;
+mod volumes;
 mod watch;
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};

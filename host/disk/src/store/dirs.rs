@@ -98,6 +98,15 @@ pub(super) fn entries(dir: &Dir) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Whether there is something of this name, a link that leads nowhere included.
+pub(super) fn exists(dir: &Dir, name: &str) -> Result<bool> {
+    match dir.symlink_metadata(name) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io(format!("look for {name}"), error)),
+    }
+}
+
 /// Refuses to begin what the filesystem has no room for.
 pub(super) fn check_space(file: &File, needed: u64) -> Result<()> {
     let stat = rustix::fs::fstatvfs(file).doing(|| "look for free space".into())?;

@@ -45,6 +45,7 @@ use crate::limits::Limits;
 pub use collect::{CollectRules, Collected};
 pub use lazy::{Lazily, LazyAccess, StoredDisk};
 pub use users::ImageUser;
+pub use volumes::Volume;
 
 /// How a store works.
 #[derive(Debug, Clone, Default)]

@@ -3,6 +3,7 @@
 mod image;
 mod machine;
 mod system;
+mod volume;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ pub use machine::{
     CreateArgs, EventArgs, LogArgs, Names, PsArgs, RmArgs, RunArgs, StartArgs, StopArgs, Until, WaitArgs,
 };
 pub use system::{ConfigCommand, DocumentArgs, DomainCommand, HostCommand, PluginCommand, SchemaOf, Target};
+pub use volume::VolumeCommand;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -132,6 +134,9 @@ pub enum Command {
     /// Disk images
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Volumes: disks that outlive machines
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// Domain documents
     #[command(subcommand)]
     Domain(DomainCommand),

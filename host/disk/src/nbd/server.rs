@@ -61,7 +61,8 @@ impl NbdServer {
     }
 
     /// Whether a client is connected.
-    pub fn is_connected(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_connected(&self) -> bool {
         !self.shared.lock().is_empty()
     }
 }

@@ -30,16 +30,6 @@ impl Secret {
         Self(text.into())
     }
 
-    /// From a file of at most 1 MiB, without line ends at its end.
-    ///
-    /// # Errors
-    /// `InvalidInput` when it is no UTF-8; whatever reading the file reports.
-    pub fn from_file(path: &Path) -> Result<Self> {
-        let text = String::from_utf8(read_small(path)?)
-            .map_err(|_| Error::new(ErrorKind::InvalidInput, format!("{}: not UTF-8", path.display())))?;
-        Ok(Self(text.trim_end_matches(['\r', '\n']).to_owned()))
-    }
-
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -66,27 +56,6 @@ pub enum Login {
 }
 
 impl Login {
-    /// From a file that holds "user:password" in one line.
-    ///
-    /// # Errors
-    /// `InvalidInput` when there is no colon in it; as [`Secret::from_file`].
-    pub fn basic_from_file(path: &Path) -> Result<Self> {
-        let text = Secret::from_file(path)?;
-        let Some((user, password)) = text.expose().split_once(':') else {
-            let message = format!("{}: expected one line, user:password", path.display());
-            return Err(Error::new(ErrorKind::InvalidInput, message));
-        };
-        Ok(Self::Basic { user: user.to_owned(), password: Secret::new(password) })
-    }
-
-    /// From a file that holds a bearer token.
-    ///
-    /// # Errors
-    /// As [`Secret::from_file`].
-    pub fn bearer_from_file(path: &Path) -> Result<Self> {
-        Secret::from_file(path).map(Self::Bearer)
-    }
-
     /// The value of an Authorization header.
     pub(crate) fn header(&self) -> Result<HeaderValue> {
         let text = match self {
@@ -258,21 +227,14 @@ mod tests {
     use super::{HttpAccess, Login, Secret};
 
     #[test]
-    fn credentials_are_read_from_files_and_not_shown() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("login");
-        std::fs::write(&file, "joe:hunter2:x\n").unwrap();
-        let login = Login::basic_from_file(&file).unwrap();
-        assert_eq!(login, Login::Basic { user: "joe".into(), password: Secret::new("hunter2:x") });
+    fn credentials_are_not_shown() {
+        let login = Login::Basic { user: "joe".into(), password: Secret::new("hunter2:x") };
         let header = login.header().unwrap();
         assert_eq!(header, "Basic am9lOmh1bnRlcjI6eA==");
         let access = HttpAccess::default().with_login(login).with_header("X-Token", &Secret::new("hunter2"));
         let access = access.unwrap();
         let shown = format!("{access:?} {header:?} {:?}", access.secrets().unwrap());
         assert!(!shown.contains("hunter2") && !shown.contains("am9l"), "{shown}");
-        std::fs::write(&file, "hunter2").unwrap();
-        let error = Login::basic_from_file(&file).unwrap_err().to_string();
-        assert!(!error.contains("hunter2"), "{error}");
     }
 
     #[test]

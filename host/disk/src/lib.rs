@@ -17,6 +17,7 @@ mod error;
 mod import_source;
 mod lazy;
 mod limits;
+pub mod iso;
 pub mod map;
 pub mod nbd;
 mod progress;

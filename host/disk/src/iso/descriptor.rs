@@ -44,7 +44,8 @@ fn descriptor(
 ) -> Vec<u8> {
     let blank = encode(" ");
     let text = |text: &[u8], room: usize| {
-        let mut field: Vec<u8> = text.iter().copied().chain(blank.iter().copied().cycle()).take(room).collect();
+        let mut field: Vec<u8> =
+            text.iter().copied().chain(blank.iter().copied().cycle()).take(room).collect();
         // An odd field of UTF-16 ends in half a character.
         if !room.is_multiple_of(blank.len()) {
             field[room - 1] = 0;

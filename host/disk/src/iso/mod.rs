@@ -97,7 +97,9 @@ pub fn build(label: &str, files: &[File<'_>]) -> Result<Vec<u8>, InvalidFiles> {
     let root = joliet.root();
     image.put(17, &descriptor::joliet(label, &volume(root, joliet.path_table_size(), tables[1])));
     image.put(18, &descriptor::end());
-    for (view, (little, big)) in [primary.path_tables(&tree), joliet.path_tables(&tree)].into_iter().zip(tables) {
+    for (view, (little, big)) in
+        [primary.path_tables(&tree), joliet.path_tables(&tree)].into_iter().zip(tables)
+    {
         image.put(little, &view.0);
         image.put(big, &view.1);
     }

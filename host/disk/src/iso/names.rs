@@ -43,8 +43,11 @@ impl Naming for Primary {
             // There are more numbers than entries.
             let found = tries.into_iter().find(|base| taken.insert((base.clone(), extension.clone())));
             let base = found.unwrap_or_default();
-            identifiers
-                .push(if *directory { base.into_bytes() } else { format!("{base}.{extension};1").into_bytes() });
+            identifiers.push(if *directory {
+                base.into_bytes()
+            } else {
+                format!("{base}.{extension};1").into_bytes()
+            });
         }
         identifiers
     }

@@ -39,7 +39,8 @@ pub(super) fn continued(sector: u32) -> Vec<u8> {
 /// Which extension it is: for that sector.
 pub(super) fn extension_reference() -> Vec<u8> {
     const IDENTIFIER: &[u8] = b"RRIP_1991A";
-    const DESCRIPTION: &[u8] = b"THE ROCK RIDGE INTERCHANGE PROTOCOL PROVIDES SUPPORT FOR POSIX FILE SYSTEM SEMANTICS";
+    const DESCRIPTION: &[u8] =
+        b"THE ROCK RIDGE INTERCHANGE PROTOCOL PROVIDES SUPPORT FOR POSIX FILE SYSTEM SEMANTICS";
     const SOURCE: &[u8] = b"PLEASE CONTACT DISC PUBLISHER FOR SPECIFICATION SOURCE.  \
         SEE PUBLISHER IDENTIFIER IN PRIMARY VOLUME DESCRIPTOR FOR CONTACT INFORMATION.";
     let lengths = [IDENTIFIER.len() as u8, DESCRIPTION.len() as u8, SOURCE.len() as u8, 1];

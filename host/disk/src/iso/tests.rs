@@ -66,7 +66,8 @@ fn extracted(program: &str, arguments: &[&str], image: &[u8]) -> BTreeMap<String
     std::fs::write(&file, image).unwrap();
     let out = scratch.path().join("out");
     std::fs::create_dir(&out).unwrap();
-    let fill = |text: &&str| text.replace("FILE", &file.to_string_lossy()).replace("OUT", &out.to_string_lossy());
+    let fill =
+        |text: &&str| text.replace("FILE", &file.to_string_lossy()).replace("OUT", &out.to_string_lossy());
     let output = Command::new(program).args(arguments.iter().map(fill)).output().unwrap();
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     let told = String::from_utf8_lossy(&output.stderr).to_lowercase();
@@ -85,7 +86,8 @@ fn readers_of_rock_ridge_find_every_name_and_byte() {
         assert_eq!(found, odd());
     }
     if has("xorriso") {
-        let arguments = ["-report_about", "WARNING", "-osirrox", "on", "-indev", "FILE", "-extract", "/", "OUT"];
+        let arguments =
+            ["-report_about", "WARNING", "-osirrox", "on", "-indev", "FILE", "-extract", "/", "OUT"];
         assert_eq!(extracted("xorriso", &arguments, &image), odd());
     }
 }
@@ -96,7 +98,8 @@ fn readers_of_joliet_find_every_name_that_fits() {
     let image = iso("cidata", &expected).unwrap();
     expected.retain(|path, _| !path.starts_with("long/"));
     if has("bsdtar") {
-        let mut found = extracted("bsdtar", &["-x", "-C", "OUT", "-f", "FILE", "--options", "!rockridge"], &image);
+        let mut found =
+            extracted("bsdtar", &["-x", "-C", "OUT", "-f", "FILE", "--options", "!rockridge"], &image);
         let cut: Vec<_> = found.keys().filter(|path| path.starts_with("long/")).cloned().collect();
         let n = "n".repeat(62);
         assert_eq!(cut, [format!("long/{n}~1"), format!("long/{n}~2")]);
@@ -116,7 +119,8 @@ fn the_kernel_mounts_it_both_ways() {
     for options in ["loop,ro", "loop,ro,norock,iocharset=utf8"] {
         let out = scratch.path().join("out");
         let _ = std::fs::create_dir(&out);
-        let mounted = Command::new("mount").args(["-t", "iso9660", "-o", options]).args([&file, &out]).output();
+        let mounted =
+            Command::new("mount").args(["-t", "iso9660", "-o", options]).args([&file, &out]).output();
         if !mounted.is_ok_and(|output| output.status.success()) {
             // No loop devices here, as in most containers.
             return;
@@ -149,7 +153,8 @@ fn what_does_not_fit_is_refused() {
     for path in ["", "/a", "a/", "a//b", ".", "../a", "a/b/c/d/e/f/g/h/i", &"a".repeat(129), "a\0b"] {
         assert_eq!(one(path), Err(InvalidFiles::Path(path.to_owned())), "{path}");
     }
-    let twice = |a, b| build("x", &[File { path: a, content: b"" }, File { path: b, content: b"" }]).map(drop);
+    let twice =
+        |a, b| build("x", &[File { path: a, content: b"" }, File { path: b, content: b"" }]).map(drop);
     for (a, b) in [("a", "a"), ("a", "a/b"), ("a/b", "a")] {
         assert_eq!(twice(a, b), Err(InvalidFiles::Twice(b.to_owned())));
     }
@@ -169,12 +174,8 @@ fn no_files_are_an_empty_disk() {
 }
 
 fn name() -> impl Strategy<Value = String> {
-    prop_oneof![
-        "[a-z.-]{1,14}",
-        "[A-Za-z0-9_ .-]{1,80}",
-        "[\u{e4}\u{3b1}\u{4e2d}\u{1f600}a.]{1,30}",
-    ]
-    .prop_filter("names of the file system", |name| name != "." && name != "..")
+    prop_oneof!["[a-z.-]{1,14}", "[A-Za-z0-9_ .-]{1,80}", "[\u{e4}\u{3b1}\u{4e2d}\u{1f600}a.]{1,30}",]
+        .prop_filter("names of the file system", |name| name != "." && name != "..")
 }
 
 fn tree() -> impl Strategy<Value = BTreeMap<String, Vec<u8>>> {

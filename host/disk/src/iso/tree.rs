@@ -130,7 +130,8 @@ impl<N: Naming> View<N> {
             }
         }
         for directory in 0..tree.directories.len() {
-            let records = Self::records(tree, &view.entries, directory, &|_| Extent { sector: 0, bytes: 0 }, 0);
+            let records =
+                Self::records(tree, &view.entries, directory, &|_| Extent { sector: 0, bytes: 0 }, 0);
             view.extents.push(Extent { sector: 0, bytes: pack(&records).len() as u32 });
         }
         view

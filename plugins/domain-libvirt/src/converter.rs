@@ -2,6 +2,7 @@
 
 use witvirt_sdk::core::domain::{DOMAIN_XML, Document, MACHINE_JSON, Outcome};
 use witvirt_sdk::domain::{Converter, Options};
+use witvirt_sdk::xml::{Fault, ParseError};
 use witvirt_sdk::{Error, ErrorKind};
 
 use crate::{ConvertError, Settings};
@@ -39,8 +40,8 @@ impl Converter for Libvirt {
 }
 
 fn refusal(error: ConvertError) -> Error {
-    let kind = match error {
-        ConvertError::TooLarge { .. } => ErrorKind::Limit,
+    let kind = match &error {
+        ConvertError::Xml(ParseError { fault: Fault::TooMany { .. }, .. }) => ErrorKind::Limit,
         ConvertError::Xml(_) | ConvertError::NotDomain { .. } => ErrorKind::InvalidInput,
     };
     Error { kind, ..invalid(&error) }

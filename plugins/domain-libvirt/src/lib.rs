@@ -28,10 +28,11 @@ mod metadata;
 mod settings;
 mod sysinfo;
 
-use document::{Sheet, check};
+use document::Sheet;
 use witvirt_sdk::core::Name;
 use witvirt_sdk::core::domain::Diagnostic;
 use witvirt_sdk::core::spec::MachineSpec;
+use witvirt_sdk::xml::{Document, ParseError};
 
 pub use converter::Libvirt;
 pub use settings::{FirmwareSettings, InvalidSettings, OtherNetworks, Settings};
@@ -48,19 +49,9 @@ pub struct Conversion {
 /// Why a document cannot be read at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
-    /// A bound on the text was passed.
-    #[error("the document has more than {most} {what}, at byte {offset}")]
-    TooLarge {
-        /// What there is too much of.
-        what: &'static str,
-        /// The bound.
-        most: usize,
-        /// Where it was passed.
-        offset: usize,
-    },
-    /// Not well-formed XML, or with a document type declaration.
+    /// Not well-formed XML, with a document type declaration, or beyond a bound.
     #[error("not a domain XML document")]
-    Xml(#[from] roxmltree::Error),
+    Xml(#[from] ParseError),
     /// The root element is another one.
     #[error("the root element is <{found}>, not <domain>")]
     NotDomain {
@@ -69,21 +60,15 @@ pub enum ConvertError {
     },
 }
 
-/// Most nodes of a document.
-const MAX_NODES: u32 = 1 << 16;
-
 /// Converts a domain XML document. `name`: what the machine shall be called instead of the document's own name.
 ///
 /// # Errors
 /// [`ConvertError`] where there is no domain to speak of; everything else becomes a diagnostic.
 pub fn convert(xml: &str, name: Option<Name>, settings: &Settings) -> Result<Conversion, ConvertError> {
-    check(xml)?;
-    let options =
-        roxmltree::ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..Default::default() };
-    let document = roxmltree::Document::parse_with_options(xml, options)?;
-    let root = document.root_element().tag_name();
-    if root.name() != "domain" || root.namespace().is_some() {
-        let found: String = root.name().chars().take(64).collect();
+    let document = Document::parse(xml)?;
+    let root = document.root();
+    if !document.is(root, "domain") {
+        let found: String = document.local_name(root).chars().take(64).collect();
         return Err(ConvertError::NotDomain { found });
     }
     let sheet = Sheet::new(&document);

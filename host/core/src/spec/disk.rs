@@ -120,13 +120,6 @@ pub enum DiskSource {
     },
 }
 
-impl DiskSource {
-    /// Whether it can only be read, whatever the disk says.
-    pub fn is_read_only(&self) -> bool {
-        matches!(self, Self::Data { .. })
-    }
-}
-
 /// What a drive looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]

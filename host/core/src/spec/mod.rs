@@ -21,7 +21,7 @@ pub use boot::{
     Boot, BootDevice, Clock, ClockBase, Firmware, FirmwareFile, Smbios, SmbiosTable, Timer, TimerTick,
 };
 pub use cpu::{Cpu, CpuFeature, CpuModel, FeaturePolicy, Topology};
-pub use data::{DataFile, InvalidData, MAX_DATA, MAX_DATA_FILES, Withheld};
+pub use data::{DataFile, InvalidData, MAX_ALL_DATA, MAX_DATA, MAX_DATA_FILES, Withheld};
 pub use device::{
     Console, ConsoleTarget, Controller, ControllerKind, Input, InputBus, InputKind, Rng, Serial, Sound, Tpm,
     TpmModel, Video, VideoModel, Vnc, Watchdog, WatchdogAction, WatchdogModel,

@@ -10,6 +10,10 @@
 //! `nat-networks` (by default libvirt's "default") become a user network, with a warning; the setting `other-networks` can
 //! turn the error for all others into a user network or an unplugged card, again with a warning.
 //!
+//! What libvirt has no words for stands in `<metadata>`, in one element `machine` of the namespace `urn:witvirt:domain:1`:
+//! labels, annotations and the operating system, the run strategy, the patience of a stop, forwarded ports, and the contents of
+//! disks whose `<source pool='witvirt' volume='NAME'/>` names them.
+//!
 //! The format is described at <https://libvirt.org/formatdomain.html>; defaults are those of libvirt 11.3's QEMU driver.
 
 mod boot;
@@ -23,15 +27,18 @@ mod draft;
 mod features;
 mod firmware;
 mod lifecycle;
+mod machine;
 mod memory;
 mod metadata;
 mod settings;
+mod sources;
 mod sysinfo;
 
 use document::Sheet;
 use witvirt_sdk::core::Name;
 use witvirt_sdk::core::domain::Diagnostic;
 use witvirt_sdk::core::spec::MachineSpec;
+use witvirt_sdk::domain::Context;
 use witvirt_sdk::xml::{Document, ParseError};
 
 pub use converter::Libvirt;
@@ -65,13 +72,27 @@ pub enum ConvertError {
 /// # Errors
 /// [`ConvertError`] where there is no domain to speak of; everything else becomes a diagnostic.
 pub fn convert(xml: &str, name: Option<Name>, settings: &Settings) -> Result<Conversion, ConvertError> {
+    let document = read(xml)?;
+    let sheet = Sheet::new(&document);
+    let machine = domain::read(sheet.root(), name, settings);
+    Ok(Conversion { machine, diagnostics: sheet.finish() })
+}
+
+/// What a domain XML document says of the machine besides its hardware: name, labels, annotations, operating system.
+///
+/// # Errors
+/// As [`convert`].
+pub fn context(xml: &str, settings: &Settings) -> Result<Context, ConvertError> {
+    let document = read(xml)?;
+    Ok(domain::context(Sheet::new(&document).root(), settings))
+}
+
+fn read(xml: &str) -> Result<Document, ConvertError> {
     let document = Document::parse(xml)?;
     let root = document.root();
     if !document.is(root, "domain") {
         let found: String = document.local_name(root).chars().take(64).collect();
         return Err(ConvertError::NotDomain { found });
     }
-    let sheet = Sheet::new(&document);
-    let machine = domain::read(sheet.root(), name, settings);
-    Ok(Conversion { machine, diagnostics: sheet.finish() })
+    Ok(document)
 }

@@ -181,6 +181,12 @@ impl<'a> Unread<'a> {
         self.sheet.document.local_name(self.node)
     }
 
+    /// An attribute's value, without taking it.
+    pub(crate) fn peek_attribute(self, name: &str) -> Option<&'a str> {
+        let mut attributes = self.sheet.document.attributes(self.node);
+        attributes.find(|attribute| attribute.name() == name).map(|attribute| attribute.value())
+    }
+
     pub(crate) fn open(self) -> Element<'a> {
         self.sheet.mark(self.node, |mark| mark.element = Reading::Read);
         Element { node: self.node, sheet: self.sheet }
@@ -245,6 +251,12 @@ impl<'a> Element<'a> {
             value.refuse("a text in one piece, without comments or elements inside");
         }
         value
+    }
+
+    /// The whole text as it stands there, blanks and all.
+    pub(crate) fn whole_text(self) -> std::borrow::Cow<'a, str> {
+        self.sheet.mark(self.node, |mark| mark.text = true);
+        self.sheet.document.text(self.node)
     }
 
     /// The text of a child; none where the child is missing.

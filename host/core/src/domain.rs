@@ -1,4 +1,5 @@
-//! Documents and what converters say of them.
+//! Documents and what converters say of them. The media types here are those that converters of this repository have in
+//! common; a document may be of any.
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub const CLOUD_INIT_JSON: &str = "application/vnd.kubevirt.cloudinit+json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Document {
-    /// See [`DOMAIN_XML`] and [`MACHINE_JSON`].
+    /// See the constants of this module.
     pub media_type: String,
     /// The text.
     pub body: String,
@@ -65,6 +66,19 @@ pub struct Diagnostic {
     /// Line in the input document, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
+}
+
+impl Diagnostic {
+    /// Without a place in the document.
+    pub fn new(severity: Severity, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity, code: code.into(), message: message.into(), path: None, line: None }
+    }
+
+    /// At a place of the input document.
+    #[must_use]
+    pub fn at(self, path: impl Into<String>, line: u32) -> Self {
+        Self { path: Some(path.into()), line: Some(line), ..self }
+    }
 }
 
 /// What a converter made.

@@ -1,7 +1,7 @@
 //! What an operator can choose.
 
 use serde::Deserialize;
-use witvirt_sdk::core::spec::Firmware;
+use witvirt_sdk::core::spec::{Firmware, FirmwareFile};
 
 /// The settings; every key has a default.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -79,20 +79,29 @@ impl Settings {
         // serde would take an array as well.
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)?;
         let settings = Self::deserialize(serde_json::Value::Object(object))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Checks what the shape does not say.
+    ///
+    /// # Errors
+    /// [`InvalidSettings::Path`] names the key.
+    pub fn check(&self) -> Result<(), InvalidSettings> {
         let code = |firmware: &Option<FirmwareSettings>| firmware.as_ref().map(|f| f.code.clone());
         let vars =
             |firmware: &Option<FirmwareSettings>| firmware.as_ref().and_then(|f| f.vars_template.clone());
         for (key, path) in [
-            ("firmware.code", code(&settings.firmware)),
-            ("firmware.vars-template", vars(&settings.firmware)),
-            ("secure-firmware.code", code(&settings.secure_firmware)),
-            ("secure-firmware.vars-template", vars(&settings.secure_firmware)),
+            ("firmware.code", code(&self.firmware)),
+            ("firmware.vars-template", vars(&self.firmware)),
+            ("secure-firmware.code", code(&self.secure_firmware)),
+            ("secure-firmware.vars-template", vars(&self.secure_firmware)),
         ] {
             if let Some(path) = path.filter(|path| !path.starts_with('/')) {
                 return Err(InvalidSettings::Path { key, path });
             }
         }
-        Ok(settings)
+        Ok(())
     }
 
     /// JSON schema of the settings.
@@ -101,7 +110,8 @@ impl Settings {
 
 impl FirmwareSettings {
     pub(crate) fn firmware(&self, secure: bool) -> Firmware {
-        Firmware::Uefi { code: self.code.clone(), vars_template: self.vars_template.clone(), secure }
+        let vars_template = self.vars_template.clone().map(FirmwareFile::Path);
+        Firmware::Uefi { code: self.code.clone().into(), vars_template, secure }
     }
 }
 

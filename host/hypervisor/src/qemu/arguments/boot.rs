@@ -51,16 +51,16 @@ pub(super) fn order(spec: &MachineSpec) -> Order {
     order
 }
 
-pub(super) fn boot(machine: &Machine<'_>, order: &Order, board: &mut Board) -> Result<(), Error> {
+pub(super) fn boot(machine: &Machine<'_>, order: &Order, board: &mut Board<'_>) -> Result<(), Error> {
     let boot = &machine.spec.boot;
     // Strict: a device that the order leaves out is not booted.
     let strict = on_off(order.is_given());
     board.option("-boot", format!("menu={},strict={strict}", on_off(boot.menu)));
     if let Some(fd) = machine.descriptors.kernel {
-        board.option("-kernel", format!("/dev/fd/{fd}"));
+        board.option("-kernel", board.file(fd));
     }
     if let Some(fd) = machine.descriptors.initrd {
-        board.option("-initrd", format!("/dev/fd/{fd}"));
+        board.option("-initrd", board.file(fd));
     }
     if let Some(cmdline) = &boot.cmdline {
         board.option("-append", cmdline.as_str());

@@ -24,7 +24,7 @@ pub(super) struct Ports {
 }
 
 /// Adds all controllers and gives each drive its place.
-pub(super) fn plug(spec: &MachineSpec, board: &mut Board) -> Result<Ports, Error> {
+pub(super) fn plug(spec: &MachineSpec, board: &mut Board<'_>) -> Result<Ports, Error> {
     let mut wanted = wanted(spec)?;
     let ports = place(spec, &mut wanted)?;
     for ((kind, index), model) in &wanted {
@@ -172,7 +172,7 @@ fn explicit(
     Ok(())
 }
 
-fn usb(index: u32, model: Option<&str>, board: &mut Board) -> Result<(), Error> {
+fn usb(index: u32, model: Option<&str>, board: &mut Board<'_>) -> Result<(), Error> {
     let id = format!("usb{index}");
     let driver = match model {
         None | Some("qemu-xhci") => "qemu-xhci",
@@ -199,7 +199,7 @@ fn usb(index: u32, model: Option<&str>, board: &mut Board) -> Result<(), Error> 
 }
 
 /// EHCI for high speed and three UHCI companions for full and low speed, as on the ICH9.
-fn ehci(id: &str, board: &mut Board) -> Result<(), Error> {
+fn ehci(id: &str, board: &mut Board<'_>) -> Result<(), Error> {
     board.pci_device(json!({ "driver": "ich9-usb-ehci1", "id": id }))?;
     for (number, port) in [(1, 0), (2, 2), (3, 4)] {
         board.pci_device(json!({
@@ -212,7 +212,7 @@ fn ehci(id: &str, board: &mut Board) -> Result<(), Error> {
     Ok(())
 }
 
-fn scsi(index: u32, model: Option<&str>, board: &mut Board) -> Result<(), Error> {
+fn scsi(index: u32, model: Option<&str>, board: &mut Board<'_>) -> Result<(), Error> {
     let driver = match model {
         None | Some("virtio-scsi") => "virtio-scsi-pci",
         Some("virtio-transitional") => "virtio-scsi-pci-transitional",

@@ -10,7 +10,7 @@ use crate::Error;
 /// Period of the entropy limit when the spec sets only the bytes, in milliseconds.
 const RNG_PERIOD: u32 = 1000;
 
-pub(super) fn plug(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error> {
+pub(super) fn plug(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(), Error> {
     let spec = machine.spec;
     if let Some(rng) = &spec.rng {
         entropy(rng, board)?;
@@ -20,7 +20,8 @@ pub(super) fn plug(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error
     }
     if let Some(tpm) = &spec.tpm {
         let fd = machine.descriptors.tpm.ok_or_else(|| unsupported("tpm", "no TPM emulator runs"))?;
-        board.option("-chardev", format!("socket,id=tpm,fd={fd}"));
+        let socket = board.socket(fd);
+        board.option("-chardev", format!("socket,id=tpm,{socket}"));
         board.option("-tpmdev", "emulator,id=tpm0,chardev=tpm");
         let driver = match tpm.model {
             TpmModel::Tis => "tpm-tis",
@@ -40,7 +41,7 @@ pub(super) fn plug(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error
     Ok(())
 }
 
-fn entropy(rng: &Rng, board: &mut Board) -> Result<(), Error> {
+fn entropy(rng: &Rng, board: &mut Board<'_>) -> Result<(), Error> {
     board.json("-object", &json!({ "qom-type": "rng-builtin", "id": "entropy" }));
     let mut device = Map::new();
     device.insert("driver".to_owned(), json!("virtio-rng-pci"));
@@ -55,7 +56,7 @@ fn entropy(rng: &Rng, board: &mut Board) -> Result<(), Error> {
     board.pci_device(Value::Object(device))
 }
 
-fn guard(watchdog: &Watchdog, board: &mut Board) -> Result<(), Error> {
+fn guard(watchdog: &Watchdog, board: &mut Board<'_>) -> Result<(), Error> {
     match watchdog.model {
         WatchdogModel::I6300esb => board.pci_device(json!({ "driver": "i6300esb", "id": "watchdog" }))?,
         WatchdogModel::Ib700 => board.device(&json!({ "driver": "ib700", "id": "watchdog" })),
@@ -76,7 +77,7 @@ fn guard(watchdog: &Watchdog, board: &mut Board) -> Result<(), Error> {
     Ok(())
 }
 
-fn card(index: usize, model: &str, board: &mut Board) -> Result<(), Error> {
+fn card(index: usize, model: &str, board: &mut Board<'_>) -> Result<(), Error> {
     let id = format!("sound{index}");
     let pci = match model {
         "ac97" => "AC97",

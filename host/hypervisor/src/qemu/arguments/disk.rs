@@ -19,7 +19,7 @@ pub(super) fn plug(
     machine: &Machine<'_>,
     order: &Order,
     ports: &Ports,
-    board: &mut Board,
+    board: &mut Board<'_>,
 ) -> Result<(), Error> {
     floppy_controller(machine, order, board);
     let files = machine.descriptors.disks.iter().chain(std::iter::repeat(&None));
@@ -50,7 +50,7 @@ fn node_name(index: usize, disk: &Disk) -> String {
 }
 
 /// The block nodes of a disk; returns the name of the topmost.
-fn nodes(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board) -> String {
+fn nodes(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board<'_>) -> String {
     let name = node_name(index, disk);
     let node = node(index, disk, block, board);
     let mut named = Map::new();
@@ -60,7 +60,7 @@ fn nodes(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board) 
     name
 }
 
-fn node(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board) -> Map<String, Value> {
+fn node(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board<'_>) -> Map<String, Value> {
     let cache = json!({
         "direct": matches!(disk.cache, Cache::None | Cache::Directsync),
         "no-flush": disk.cache == Cache::Unsafe,
@@ -118,7 +118,7 @@ fn node(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board) -
 
 /// What lies below an overlay. QEMU takes the name in the header where the options given here name no file, so that what is
 /// no file has to be a node by itself.
-fn backing_node(index: usize, disk: &Disk, backing: &BlockDescriptor, board: &mut Board) -> Value {
+fn backing_node(index: usize, disk: &Disk, backing: &BlockDescriptor, board: &mut Board<'_>) -> Value {
     let fields = node(index, disk, backing, board);
     if !matches!(backing, BlockDescriptor::Served { .. }) {
         return Value::Object(fields);
@@ -140,7 +140,7 @@ struct Drive<'a> {
 }
 
 impl Drive<'_> {
-    fn plug(&self, block: Option<&BlockDescriptor>, path: &str, board: &mut Board) -> Result<(), Error> {
+    fn plug(&self, block: Option<&BlockDescriptor>, path: &str, board: &mut Board<'_>) -> Result<(), Error> {
         let disk = self.disk;
         let cdrom = disk.device == DiskDevice::Cdrom;
         let ata = matches!(disk.bus, DiskBus::Ide | DiskBus::Sata);
@@ -265,7 +265,7 @@ fn check(disk: &Disk, path: &str) -> Result<(), Error> {
 }
 
 /// The pc has one; q35 gets one when a floppy drive is there.
-fn floppy_controller(machine: &Machine<'_>, order: &Order, board: &mut Board) {
+fn floppy_controller(machine: &Machine<'_>, order: &Order, board: &mut Board<'_>) {
     let disks = machine.spec.disks.iter().zip(&order.disks);
     let floppies: Vec<_> =
         disks.filter(|(disk, _)| disk.bus == DiskBus::Fdc).map(|(_, index)| *index).collect();

@@ -12,7 +12,7 @@ use crate::{Error, ErrorKind};
 /// Ports from 5900 that are tried when the spec names none.
 const VNC_PORTS: u16 = 1000;
 
-pub(super) fn plug(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error> {
+pub(super) fn plug(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(), Error> {
     for (index, adapter) in machine.spec.videos.iter().enumerate() {
         video(index, adapter, board)?;
     }
@@ -25,7 +25,7 @@ pub(super) fn plug(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error
     Ok(())
 }
 
-fn video(index: usize, video: &Video, board: &mut Board) -> Result<(), Error> {
+fn video(index: usize, video: &Video, board: &mut Board<'_>) -> Result<(), Error> {
     let path = format!("videos[{index}]");
     let first = index == 0;
     let driver = match (video.model, first) {
@@ -80,7 +80,7 @@ fn video(index: usize, video: &Video, board: &mut Board) -> Result<(), Error> {
     Ok(())
 }
 
-fn server(vnc: &Vnc, allowed: &[IpAddr], board: &mut Board) -> Result<(), Error> {
+fn server(vnc: &Vnc, allowed: &[IpAddr], board: &mut Board<'_>) -> Result<(), Error> {
     if !vnc.address.is_loopback() && !allowed.contains(&vnc.address) {
         let address = vnc.address;
         let message =
@@ -108,7 +108,7 @@ fn server(vnc: &Vnc, allowed: &[IpAddr], board: &mut Board) -> Result<(), Error>
     Ok(())
 }
 
-fn input(index: usize, input: &Input, board: &mut Board) -> Result<(), Error> {
+fn input(index: usize, input: &Input, board: &mut Board<'_>) -> Result<(), Error> {
     let (driver, bus) = match (input.bus, input.kind) {
         // Part of both boards.
         (InputBus::Ps2, InputKind::Keyboard | InputKind::Mouse) => return Ok(()),

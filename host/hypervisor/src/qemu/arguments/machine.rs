@@ -9,7 +9,7 @@ use super::{Machine, escape, on_off, unsupported};
 use crate::Error;
 use crate::accelerator::Accelerator;
 
-pub(super) fn base(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error> {
+pub(super) fn base(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(), Error> {
     let spec = machine.spec;
     board.flag("-nodefaults");
     board.flag("-no-user-config");
@@ -97,7 +97,7 @@ fn cpu(machine: &Machine<'_>, clock: &Clock) -> Result<String, Error> {
     Ok(text)
 }
 
-fn clock(machine: &Machine<'_>, board: &mut Board) -> Result<Clock, Error> {
+fn clock(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<Clock, Error> {
     let spec = &machine.spec.clock;
     let mut rtc = match spec.base {
         ClockBase::Utc => "base=utc".to_owned(),
@@ -118,7 +118,7 @@ fn timer(
     path: &str,
     rtc: &mut String,
     clock: &mut Clock,
-    board: &mut Board,
+    board: &mut Board<'_>,
 ) -> Result<(), Error> {
     if timer.frequency.is_some() && timer.name != "tsc" {
         return Err(unsupported(format!("{path}.frequency"), "only the tsc timer has one"));
@@ -211,7 +211,7 @@ fn smbios_fields(kind: u8) -> &'static [&'static str] {
     }
 }
 
-fn smbios(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error> {
+fn smbios(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(), Error> {
     for (index, SmbiosTable { kind, fields }) in machine.spec.smbios.tables.iter().enumerate() {
         let path = format!("smbios.tables[{index}]");
         let known = smbios_fields(*kind);

@@ -17,6 +17,7 @@ mod network;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 
@@ -54,6 +55,8 @@ pub(crate) struct Descriptors {
     pub firmware_vars: Option<RawFd>,
     /// Connected to swtpm's control channel.
     pub tpm: Option<RawFd>,
+    /// Of a line that is only read: the paths to show instead of some of these numbers.
+    pub paths: BTreeMap<RawFd, String>,
 }
 
 /// The files of one disk.
@@ -98,7 +101,7 @@ pub(crate) struct Permissions {
 ///
 /// The machine starts with its CPUs stopped; the monitor sets what no argument can (link state) and lets it run.
 pub(crate) fn build(machine: &Machine<'_>) -> Result<Vec<String>, Error> {
-    let mut board = Board::new(machine.spec.chipset);
+    let mut board = Board::new(machine.spec.chipset, &machine.descriptors.paths);
     let order = boot::order(machine.spec);
     machine::base(machine, &mut board)?;
     boot::boot(machine, &order, &mut board)?;

@@ -8,7 +8,7 @@ use super::boot::Order;
 use super::unsupported;
 use crate::Error;
 
-pub(super) fn plug(spec: &MachineSpec, order: &Order, board: &mut Board) -> Result<(), Error> {
+pub(super) fn plug(spec: &MachineSpec, order: &Order, board: &mut Board<'_>) -> Result<(), Error> {
     let uuid = spec.effective_uuid();
     let nothing_else = spec.boot.kernel.is_none() && spec.disks.is_empty();
     for (index, (interface, boot_index)) in spec.interfaces.iter().zip(&order.interfaces).enumerate() {

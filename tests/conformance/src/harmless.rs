@@ -64,6 +64,41 @@ pub const RULES: &[Rule] = &[
         applies: |difference, _| key(difference) == "rng",
     },
     Rule {
+        name: "usb-ports",
+        why: "an xHCI controller with all its ports, so that no hub is needed",
+        applies: |difference, _| {
+            matches!(key(difference), "p2" | "p3")
+                && difference.theirs.is_none()
+                && difference.kind.ends_with("xhci")
+        },
+    },
+    Rule {
+        name: "only-bus",
+        why: "the only bus of its kind is named, or is not",
+        applies: |difference, _| {
+            key(difference) == "bus" && (difference.theirs.is_none() || difference.ours.is_none())
+        },
+    },
+    Rule {
+        name: "secure-s3",
+        why: "a firmware with secure boot cannot wake from S3, so that the guest is not offered it",
+        applies: |difference, _| {
+            is(difference, "-global", "ICH9-LPC.disable_s3") && difference.theirs.is_none()
+        },
+    },
+    Rule {
+        name: "host-model",
+        why: "the best CPU that the accelerator offers, instead of a copy of this host's by name and features",
+        applies: |difference, document| {
+            difference.kind == "-cpu" && document.contains("mode='host-model'") && difference.key.is_some()
+        },
+    },
+    Rule {
+        name: "ioeventfd",
+        why: "which thread of the host hears a notification",
+        applies: |difference, _| key(difference) == "ioeventfd",
+    },
+    Rule {
         name: "iothread",
         why: "which thread of the host serves a device",
         applies: |difference, _| key(difference).starts_with("iothread"),
@@ -97,6 +132,8 @@ const DEFAULTS: &[(&str, &str, &str)] = &[
     ("-machine", "acpi", "on"),
     ("-machine", "hpet", "on"),
     ("-boot", "menu", "off"),
+    ("-cpu", "migratable", "on"),
+    ("pvpanic", "ioport", "1285"),
     ("VGA", "vgamem_mb", "16"),
     ("qxl-vga", "ram_size", "67108864"),
     ("qxl-vga", "vram_size", "67108864"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
-use witvirt_core::spec::{Disk, DiskDevice, DiskSource, Firmware, MachineSpec};
+use witvirt_core::spec::{Disk, DiskDevice, DiskSource, Firmware, FirmwareFile, MachineSpec};
 
 use super::QemuOptions;
 use super::arguments::{self, BlockDescriptor, Descriptors, Machine, Permissions};
@@ -58,7 +58,10 @@ impl FilePaths {
         let below = |name: &str| format!("{directory}/{name}");
         let uefi = matches!(spec.boot.firmware, Firmware::Uefi { .. });
         let (code, vars) = match &spec.boot.firmware {
-            Firmware::Uefi { code, vars_template, .. } => (Some(code.clone()), vars_template.is_some()),
+            Firmware::Uefi { code: FirmwareFile::Path(path), vars_template, .. } => {
+                (Some(path.clone()), vars_template.is_some())
+            }
+            Firmware::Uefi { vars_template, .. } => (Some(below("code.fd")), vars_template.is_some()),
             Firmware::Bios => (None, false),
         };
         Self {

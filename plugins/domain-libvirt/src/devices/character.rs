@@ -1,6 +1,6 @@
 //! Serial ports and consoles. Whatever backend the XML names, the machine's own console takes the output.
 
-use witvirt_sdk::core::spec::{Console, ConsoleTarget, Serial};
+use witvirt_sdk::core::spec::{Channel, Console, ConsoleTarget, Serial};
 
 use super::{OPTIONAL, common};
 use crate::document::{DETAIL, Element, RUNTIME, Value, Waiver};
@@ -8,6 +8,10 @@ use crate::draft::Draft;
 
 const BACKEND: Waiver =
     Waiver::warning("libvirt.console.backend", "the machine's own console takes the output instead");
+const UNCONNECTED: Waiver = Waiver::warning(
+    "libvirt.channel.backend",
+    "the guest finds the port, but nothing on the host is connected to it",
+);
 const LOG: Waiver = Waiver::info("libvirt.console.log", "the machine's own console log keeps the output");
 const ALIAS: Waiver =
     Waiver::warning("libvirt.console.repeated", "only the first console stands for a serial port");
@@ -67,6 +71,25 @@ fn read_console<'a>(console: Element<'a>, on_serial: &mut usize, draft: &mut Dra
         console.attribute("type");
         console.waive_parts(&["source", "protocol", "log"], &RUNTIME);
     }
+}
+
+/// A virtio port by its name; what libvirt connects to its other end is not there.
+pub(crate) fn read_channel<'a>(channel: Element<'a>, draft: &mut Draft<'a>) {
+    let target = channel.child("target");
+    let name = target.filter(|target| target.attribute("type").is_some_and(|kind| kind.text == "virtio"));
+    let Some(name) = name.and_then(|target| target.attribute("name")) else {
+        return channel.waive(&OPTIONAL);
+    };
+    if let Some(target) = target {
+        target.waive_parts(&["@state"], &RUNTIME);
+    }
+    if let Some(kind) = channel.required("type") {
+        kind.waive(&UNCONNECTED);
+    }
+    channel.waive_parts(&["source", "protocol", "log", "clipboard", "mouse", "gl"], &RUNTIME);
+    common(channel);
+    draft.made_from("channels", draft.spec.channels.len(), channel);
+    draft.spec.channels.push(Channel { name: name.text.to_owned() });
 }
 
 fn read_backend(device: Element<'_>) {

@@ -35,6 +35,14 @@ pub(super) fn plug(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(), E
         let id = format!("virtconsole{index}");
         board.device(&json!({ "driver": driver, "id": id, "bus": "serials0.0", "chardev": chardev }));
     }
+    for (index, channel) in spec.channels.iter().enumerate() {
+        let chardev = format!("channel{index}");
+        board.option("-chardev", format!("null,id={chardev}"));
+        let id = format!("virtport{index}");
+        board.device(&json!({
+            "driver": "virtserialport", "id": id, "bus": "serials0.0", "chardev": chardev, "name": channel.name,
+        }));
+    }
     for (index, port) in serial_ports(spec)?.into_iter().enumerate() {
         let chardev = backend(&mut primary, &format!("com{port}"), board);
         let id = format!("serial{index}");

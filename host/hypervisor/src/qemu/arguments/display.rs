@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use witvirt_core::spec::{Input, InputBus, InputKind, Video, VideoModel, Vnc};
 
 use super::board::Board;
-use super::{Machine, unsupported};
+use super::{Machine, unsupported, virtio};
 use crate::{Error, ErrorKind};
 
 /// Ports from 5900 that are tried when the spec names none.
@@ -73,11 +73,51 @@ fn video(index: usize, video: &Video, board: &mut Board<'_>) -> Result<(), Error
             return Err(unsupported(format!("{path}.heads"), "only virtio and qxl have several outputs"));
         }
     }
+    details(video, &mut device, &path)?;
     match video.model {
         VideoModel::Ramfb => board.device(&Value::Object(device)),
         _ => board.pci_device(Value::Object(device))?,
     }
     Ok(())
+}
+
+/// What only some adapters have.
+fn details(video: &Video, device: &mut Map<String, Value>, path: &str) -> Result<(), Error> {
+    let only = |property: &str, adapter: &str| {
+        unsupported(format!("{path}.{property}"), format!("only for {adapter}"))
+    };
+    for (name, property, kib, unit) in [
+        ("ram-kib", "ram_size", video.ram_kib, Some(1024)),
+        ("vgamem-kib", "vgamem_mb", video.vgamem_kib, None),
+        ("vram64-kib", "vram64_size_mb", video.vram64_kib, None),
+    ] {
+        let Some(kib) = kib else { continue };
+        if video.model != VideoModel::Qxl {
+            return Err(only(name, "qxl"));
+        }
+        // Properties in MiB, but for the one in bytes.
+        let value = unit.map_or(u64::from(kib / 1024), |unit| u64::from(kib) * unit);
+        device.insert(property.to_owned(), json!(value));
+    }
+    if let Some(blob) = video.blob {
+        if video.model != VideoModel::Virtio {
+            return Err(only("blob", "virtio"));
+        }
+        device.insert("blob".to_owned(), json!(blob));
+    }
+    let has_edid = matches!(video.model, VideoModel::Vga | VideoModel::Virtio | VideoModel::Bochs);
+    if (video.edid.is_some() || video.resolution.is_some()) && !has_edid {
+        let property = if video.edid.is_some() { "edid" } else { "resolution" };
+        return Err(only(property, "vga, virtio and bochs"));
+    }
+    if let Some(edid) = video.edid {
+        device.insert("edid".to_owned(), json!(edid));
+    }
+    if let Some(size) = video.resolution {
+        device.insert("xres".to_owned(), json!(size.width));
+        device.insert("yres".to_owned(), json!(size.height));
+    }
+    virtio(&video.virtio, device, path)
 }
 
 fn server(vnc: &Vnc, allowed: &[IpAddr], board: &mut Board<'_>) -> Result<(), Error> {
@@ -123,9 +163,14 @@ fn input(index: usize, input: &Input, board: &mut Board<'_>) -> Result<(), Error
         (InputBus::Virtio, InputKind::Tablet) => ("virtio-tablet-pci", None),
     };
     let id = format!("input{index}");
-    match bus {
-        Some(bus) => board.device(&json!({ "driver": driver, "id": id, "bus": bus })),
-        None => board.pci_device(json!({ "driver": driver, "id": id }))?,
+    let mut device = Map::new();
+    device.insert("driver".to_owned(), json!(driver));
+    device.insert("id".to_owned(), json!(id));
+    virtio(&input.virtio, &mut device, format!("inputs[{index}]"))?;
+    if let Some(bus) = bus {
+        device.insert("bus".to_owned(), json!(bus));
+        board.device(&Value::Object(device));
+        return Ok(());
     }
-    Ok(())
+    board.pci_device(Value::Object(device))
 }

@@ -120,14 +120,12 @@ pub(crate) fn apply_order(draft: &mut Draft<'_>) {
         classes.push(BootDevice::Disk);
     }
     let sorted = in_order(&spec.disks);
-    let mut next = 1;
-    for class in classes {
+    // A class that nobody is of keeps its position.
+    for (class, position) in classes.into_iter().zip(1..) {
         let kind = match class {
             BootDevice::Network => {
-                let first = spec.interfaces.first_mut().filter(|first| first.boot_index.is_none());
-                if let Some(first) = first {
-                    first.boot_index = Some(next);
-                    next += 1;
+                if let Some(first) = spec.interfaces.first_mut() {
+                    first.boot_index.get_or_insert(position);
                 }
                 continue;
             }
@@ -136,10 +134,8 @@ pub(crate) fn apply_order(draft: &mut Draft<'_>) {
             BootDevice::Floppy => DiskDevice::Floppy,
         };
         let first = sorted.iter().find(|at| spec.disks[**at].device == kind);
-        let first = first.and_then(|at| spec.disks.get_mut(*at)).filter(|disk| disk.boot_index.is_none());
-        if let Some(first) = first {
-            first.boot_index = Some(next);
-            next += 1;
+        if let Some(first) = first.and_then(|at| spec.disks.get_mut(*at)) {
+            first.boot_index.get_or_insert(position);
         }
     }
 }

@@ -84,6 +84,8 @@ fn read_timer(timer: Element<'_>, draft: &mut Draft<'_>) {
             .report(Severity::Warning, "libvirt.clock.timer", || format!("an x86 guest has no timer {name}"));
         return;
     }
+    // libvirt takes it, and does nothing with it.
+    let tick = tick.filter(|_| matches!(name, "rtc" | "pit"));
     if name == "hypervclock" {
         // A flag of the CPU for QEMU, like the other enlightenments.
         let policy = if present == Some(false) { FeaturePolicy::Disable } else { FeaturePolicy::Require };

@@ -17,10 +17,7 @@ pub(crate) fn read(draft: &mut Draft<'_>) {
     draft.spec.cpu.count = vcpus(domain);
     domain.waive_parts(&["vcpus", "cputune"], &TUNING);
     let Some(cpu) = domain.child("cpu") else {
-        domain.report(Severity::Info, "libvirt.default.cpu", || {
-            "no <cpu>: \"qemu64\", as under libvirt; mode='host-model' asks for the best there is".to_owned()
-        });
-        draft.spec.cpu.model = CpuModel::Named("qemu64".to_owned());
+        draft.spec.cpu.model = usual_model(domain);
         return;
     };
     draft.spec.cpu.model = model(cpu, domain.attribute("type").is_some_and(|kind| kind.text == "qemu"));
@@ -65,6 +62,15 @@ fn vcpus(domain: Element<'_>) -> u32 {
     count
 }
 
+/// libvirt's choice where the document names no model.
+fn usual_model(place: Element<'_>) -> CpuModel {
+    place.report(Severity::Info, "libvirt.default.cpu", || {
+        "no CPU model: \"qemu64\", as under libvirt; <cpu mode='host-model'/> asks for the best there is"
+            .to_owned()
+    });
+    CpuModel::Named("qemu64".to_owned())
+}
+
 #[derive(Clone, Copy)]
 enum Mode {
     Custom,
@@ -103,11 +109,12 @@ fn model(cpu: Element<'_>, emulated: bool) -> CpuModel {
             });
             CpuModel::Default
         }
-        Some(Mode::Custom) => name.map_or(CpuModel::Default, |name| match name.text {
-            "host" => CpuModel::Host,
-            "max" => CpuModel::Max,
-            text => CpuModel::Named(text.to_owned()),
-        }),
+        Some(Mode::Custom) => match name.map(|name| name.text) {
+            Some("host") => CpuModel::Host,
+            Some("max") => CpuModel::Max,
+            Some(text) => CpuModel::Named(text.to_owned()),
+            None => usual_model(cpu),
+        },
         None => CpuModel::Default,
     }
 }

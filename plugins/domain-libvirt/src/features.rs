@@ -127,13 +127,13 @@ fn read_hyperv(hyperv: Element<'_>, draft: &mut Draft<'_>) {
     for (name, qemu) in HYPERV {
         let Some(feature) = hyperv.child(name) else { continue };
         state(feature, qemu, draft);
-        if let Some(direct) = feature.child("direct") {
-            state(direct, "hv-stimer-direct", draft);
-        }
-        for (part, qemu) in [("direct", "hv-tlbflush-direct"), ("extended", "hv-tlbflush-ext")] {
-            if *name == "tlbflush"
-                && let Some(part) = feature.child(part)
-            {
+        let parts: &[(&str, &str)] = match *name {
+            "stimer" => &[("direct", "hv-stimer-direct")],
+            "tlbflush" => &[("direct", "hv-tlbflush-direct"), ("extended", "hv-tlbflush-ext")],
+            _ => &[],
+        };
+        for (part, qemu) in parts {
+            if let Some(part) = feature.child(part) {
                 state(part, qemu, draft);
             }
         }

@@ -99,6 +99,35 @@ pub const RULES: &[Rule] = &[
         applies: |difference, _| key(difference) == "ioeventfd",
     },
     Rule {
+        name: "same-pages",
+        why: "whether the host merges equal pages of memory",
+        applies: |difference, _| is(difference, "-machine", "mem-merge"),
+    },
+    Rule {
+        name: "random-id",
+        why: "a new number at each start",
+        applies: |difference, document| is(difference, "vmgenid", "guid") && document.contains("<genid/>"),
+    },
+    Rule {
+        name: "read-only-zeros",
+        why: "nothing is written to a CD-ROM, so that no zeros are found",
+        applies: |difference, _| {
+            key(difference) == "drive.detect-zeroes"
+                && difference.kind.ends_with("-cd")
+                && difference.ours.is_none()
+        },
+    },
+    Rule {
+        name: "usb-cdrom",
+        why: "libvirt shows a CD-ROM drive on USB as a disk; witvirt shows a CD-ROM drive",
+        applies: |difference, document| {
+            document.contains("device='cdrom'")
+                && document.contains("bus='usb'")
+                && difference.key.is_none()
+                && matches!(difference.kind.as_str(), "usb-storage" | "usb-bot" | "scsi-cd")
+        },
+    },
+    Rule {
         name: "iothread",
         why: "which thread of the host serves a device",
         applies: |difference, _| key(difference).starts_with("iothread"),
@@ -133,6 +162,7 @@ const DEFAULTS: &[(&str, &str, &str)] = &[
     ("-machine", "hpet", "on"),
     ("-boot", "menu", "off"),
     ("-cpu", "migratable", "on"),
+    ("-cpu", "kvm-pv-ipi", "on"),
     ("pvpanic", "ioport", "1285"),
     ("VGA", "vgamem_mb", "16"),
     ("qxl-vga", "ram_size", "67108864"),
@@ -150,10 +180,15 @@ const DEFAULTS: &[(&str, &str, &str)] = &[
 ];
 
 fn is_default(difference: &Difference) -> bool {
+    // Enlightenments are off unless asked for.
+    let enlightenment = difference.kind == "-cpu" && key(difference).starts_with("hv-");
     let value = match (&difference.theirs, &difference.ours) {
         (Some(value), None) | (None, Some(value)) => value,
         _ => return false,
     };
+    if enlightenment && value == "off" {
+        return true;
+    }
     DEFAULTS.iter().any(|(kind, name, default)| {
         (*kind == "*" || *kind == difference.kind) && *name == key(difference) && default == value
     })

@@ -92,6 +92,7 @@ impl View {
         let mut view = Self::default();
         let mut backends = Backends { named: BTreeMap::new() };
         let mut parts = Vec::new();
+        let mut globals = Properties::new();
         for argument in arguments {
             let name = argument.name.as_str();
             if HOST_SIDE.iter().any(|(option, _)| *option == name) {
@@ -112,7 +113,7 @@ impl View {
                     view.parts.extend(unused(name, read));
                 }
                 "vnc" => view.parts.push(Part { kind: "-vnc".to_owned(), properties: Properties::new() }),
-                "global" => view.parts.push(Part { kind: "-global".to_owned(), properties: global(read) }),
+                "global" => globals.extend(global(read)),
                 "smp" => view.parts.push(Part { kind: "-smp".to_owned(), properties: processors(read) }),
                 "kernel" | "initrd" | "append" | "bios" => {
                     let properties = Properties::from([("value".to_owned(), value.to_owned())]);
@@ -124,6 +125,9 @@ impl View {
                 }
                 _ => view.parts.push(Part { kind: format!("-{name}"), properties: read }),
             }
+        }
+        if !globals.is_empty() {
+            view.parts.push(Part { kind: "-global".to_owned(), properties: globals });
         }
         view.parts.sort();
         view

@@ -25,10 +25,14 @@ impl MachineSpec {
         }
         for (index, channel) in self.channels.iter().enumerate() {
             let path = format!("channels[{index}].name");
-            let name = &channel.name;
+            let Some(name) = &channel.name else { continue };
             let wrong = name.is_empty() || !is_printable(name, 64);
             found.refuse(wrong, &path, "not 1 to 64 printable ASCII characters");
-            found.refuse(self.channels[..index].iter().any(|other| other.name == *name), &path, "used twice");
+            found.refuse(
+                self.channels[..index].iter().any(|other| other.name.as_ref() == Some(name)),
+                &path,
+                "used twice",
+            );
         }
         for (index, controller) in self.controllers.iter().enumerate() {
             let path = format!("controllers[{index}]");

@@ -36,7 +36,11 @@ pub enum ConsoleTarget {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Channel {
     /// What the guest finds it by ("org.qemu.guest_agent.0"): 1 to 64 printable ASCII characters.
-    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Index of its controller; 0 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<u32>,
 }
 
 /// A VNC server of the hypervisor.

@@ -3,7 +3,7 @@
 use witvirt_sdk::core::spec::{Channel, Console, ConsoleTarget, Serial};
 
 use super::{OPTIONAL, common};
-use crate::document::{DETAIL, Element, RUNTIME, Value, Waiver};
+use crate::document::{DETAIL, Element, PLACEMENT, RUNTIME, Value, Waiver};
 use crate::draft::Draft;
 
 const BACKEND: Waiver =
@@ -76,20 +76,23 @@ fn read_console<'a>(console: Element<'a>, on_serial: &mut usize, draft: &mut Dra
 /// A virtio port by its name; what libvirt connects to its other end is not there.
 pub(crate) fn read_channel<'a>(channel: Element<'a>, draft: &mut Draft<'a>) {
     let target = channel.child("target");
-    let name = target.filter(|target| target.attribute("type").is_some_and(|kind| kind.text == "virtio"));
-    let Some(name) = name.and_then(|target| target.attribute("name")) else {
-        return channel.waive(&OPTIONAL);
-    };
-    if let Some(target) = target {
-        target.waive_parts(&["@state"], &RUNTIME);
-    }
+    let target = target.filter(|target| target.attribute("type").is_some_and(|kind| kind.text == "virtio"));
+    let Some(target) = target else { return channel.waive(&OPTIONAL) };
+    let name = target.attribute("name").map(|name| name.text.to_owned());
+    target.waive_parts(&["@state"], &RUNTIME);
+    let address = channel.child("address");
+    let controller =
+        address.and_then(|address| address.attribute("controller")).and_then(Value::number::<u32>);
     if let Some(kind) = channel.required("type") {
         kind.waive(&UNCONNECTED);
     }
     channel.waive_parts(&["source", "protocol", "log", "clipboard", "mouse", "gl"], &RUNTIME);
+    if let Some(address) = address {
+        address.waive(&PLACEMENT);
+    }
     common(channel);
     draft.made_from("channels", draft.spec.channels.len(), channel);
-    draft.spec.channels.push(Channel { name: name.text.to_owned() });
+    draft.spec.channels.push(Channel { name, controller: controller.filter(|index| *index > 0) });
 }
 
 fn read_backend(device: Element<'_>) {

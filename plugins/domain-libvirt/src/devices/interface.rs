@@ -85,6 +85,10 @@ pub(crate) fn read<'a>(interface: Element<'a>, draft: &mut Draft<'a>) {
     };
     if let Some(rom) = interface.child("rom") {
         made.rom = rom.attribute("enabled").and_then(Value::yes);
+        // The older way to say that there is none.
+        if rom.attribute("file").is_some_and(|file| file.text.is_empty()) {
+            made.rom = Some(false);
+        }
         rom.waive_parts(&["@bar", "@file"], &DETAIL);
     }
     if let Some(driver) = interface.child("driver") {

@@ -1,6 +1,6 @@
 //! The monitor, serial ports and consoles.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use witvirt_core::spec::{ConsoleTarget, MachineSpec};
 
 use super::board::Board;
@@ -38,10 +38,15 @@ pub(super) fn plug(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(), E
     for (index, channel) in spec.channels.iter().enumerate() {
         let chardev = format!("channel{index}");
         board.option("-chardev", format!("null,id={chardev}"));
-        let id = format!("virtport{index}");
-        board.device(&json!({
-            "driver": "virtserialport", "id": id, "bus": "serials0.0", "chardev": chardev, "name": channel.name,
-        }));
+        let mut device = Map::new();
+        device.insert("driver".to_owned(), json!("virtserialport"));
+        device.insert("id".to_owned(), json!(format!("virtport{index}")));
+        device.insert("bus".to_owned(), json!(format!("serials{}.0", channel.controller.unwrap_or(0))));
+        device.insert("chardev".to_owned(), json!(chardev));
+        if let Some(name) = &channel.name {
+            device.insert("name".to_owned(), json!(name));
+        }
+        board.device(&Value::Object(device));
     }
     for (index, port) in serial_ports(spec)?.into_iter().enumerate() {
         let chardev = backend(&mut primary, &format!("com{port}"), board);

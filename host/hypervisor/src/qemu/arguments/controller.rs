@@ -89,8 +89,11 @@ fn wanted(spec: &MachineSpec) -> Result<Wanted<'_>, Error> {
             "USB devices are plugged into USB controller 0, which is not there",
         ));
     }
-    if !spec.consoles.is_empty() || !spec.channels.is_empty() {
+    if !spec.consoles.is_empty() {
         wanted.entry((Kind::VirtioSerial, 0)).or_default();
+    }
+    for channel in &spec.channels {
+        wanted.entry((Kind::VirtioSerial, channel.controller.unwrap_or(0))).or_default();
     }
     Ok(wanted)
 }

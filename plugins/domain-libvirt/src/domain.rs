@@ -75,9 +75,8 @@ fn empty(name: Name) -> MachineSpec {
         tpm: None,
         sounds: Vec::new(),
         balloon: false,
-        balloon_options: Default::default(),
-        restart: Default::default(),
         run: Default::default(),
+        restart: Default::default(),
         stop_timeout: std::time::Duration::from_secs(30),
         qemu_arguments: Vec::new(),
     }

@@ -8,6 +8,7 @@ pub mod efi;
 pub mod front;
 pub mod guest;
 pub mod host;
+pub mod macos;
 pub mod oci;
 pub mod registry;
 pub mod terminal;

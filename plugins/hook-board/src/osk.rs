@@ -21,8 +21,9 @@ impl Osk {
         if length == LENGTH && self.0.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Ok(());
         }
-        let message =
-            format!("setting osk: has {length} characters; {LENGTH} printable ones without spaces are expected");
+        let message = format!(
+            "setting osk: has {length} characters; {LENGTH} printable ones without spaces are expected"
+        );
         Err(Error::new(ErrorKind::InvalidInput, message))
     }
 

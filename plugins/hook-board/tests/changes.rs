@@ -32,10 +32,14 @@ fn adds_the_chosen_parts() {
         ("{\"parts\": []}", &[][..]),
         ("{\"parts\": [\"smbios\"]}", &["-smbios", "type=2"]),
         ("{\"parts\": [\"cpu\"], \"cpu\": \"Haswell-noTSX,+invtsc\"}", &["-cpu", "Haswell-noTSX,+invtsc"]),
-        ("{\"parts\": [\"cpu\", \"cpu\", \"smbios\"], \"cpu\": \"max\"}", &["-smbios", "type=2", "-cpu", "max"]),
+        (
+            "{\"parts\": [\"cpu\", \"cpu\", \"smbios\"], \"cpu\": \"max\"}",
+            &["-smbios", "type=2", "-cpu", "max"],
+        ),
     ] {
         let made = call(settings).edits::<Board>(KUBEVIRT);
-        let words: Vec<&str> = arguments(&made).iter().map(|word| word.trim_matches(['"', '\'', '/', '>'])).collect();
+        let words: Vec<&str> =
+            arguments(&made).iter().map(|word| word.trim_matches(['"', '\'', '/', '>'])).collect();
         assert_eq!(words, added, "{settings}");
     }
 }

@@ -41,7 +41,11 @@ fn paths_are_absolute() {
     for path in ["", "OVMF_CODE.fd", "../x", "/a\nb", &format!("/{}", "x".repeat(4095))] {
         let annotations = [(LOADER.0, path)];
         let call = call(&annotations);
-        assert_eq!(call.says::<BootLoader>(KUBEVIRT), [(Severity::Error, "boot-loader.path".to_owned())], "{path}");
+        assert_eq!(
+            call.says::<BootLoader>(KUBEVIRT),
+            [(Severity::Error, "boot-loader.path".to_owned())],
+            "{path}"
+        );
         assert_eq!(call.edits::<BootLoader>(KUBEVIRT), KUBEVIRT);
     }
     let made = call(&[(LOADER.0, "/a & <b>")]).edits::<BootLoader>("<domain/>");

@@ -90,9 +90,7 @@ fn controller(domain: &mut Document, model: &str) -> Vec<Diagnostic> {
     if let Some(named) = named.filter(|named| named != "none") {
         let message = format!("the USB controller 0 is {model} instead of {}", named.escape_debug());
         let place = (domain.path(kept), domain.line(kept));
-        found.push(
-            Diagnostic::new(Severity::Info, "input-device.controller", message).at(place.0, place.1),
-        );
+        found.push(Diagnostic::new(Severity::Info, "input-device.controller", message).at(place.0, place.1));
     }
     let element = Element::new("controller").attribute("type", "usb").attribute("index", "0");
     domain.replace(kept, element.attribute("model", model));

@@ -29,13 +29,23 @@ fn controller_0_is_the_one() {
     let changed = || vec![(Severity::Info, "input-device.controller".to_owned())];
     for (settings, there, expected, said) in [
         ("{}", String::new(), format!("{INPUTS}{UHCI}"), vec![]),
-        ("{}", "<controller type='usb' index='0' model='none'/>".to_owned(), format!("{UHCI}{INPUTS}"), vec![]),
+        (
+            "{}",
+            "<controller type='usb' index='0' model='none'/>".to_owned(),
+            format!("{UHCI}{INPUTS}"),
+            vec![],
+        ),
         ("{}", "<controller type='usb' model='none'/>".to_owned(), format!("{UHCI}{INPUTS}"), vec![]),
         ("{}", UHCI.to_owned(), format!("{UHCI}{INPUTS}"), vec![]),
         ("{}", format!("{scsi}{xhci}{other}"), format!("{scsi}{UHCI}{other}{INPUTS}"), changed()),
         ("{}", format!("{ehci}{companion}"), format!("{UHCI}{INPUTS}"), changed()),
         ("{}", format!("<input type='tablet' bus='usb'/>{xhci}"), format!("{INPUTS}{UHCI}"), changed()),
-        ("{\"controller\": \"ich9-ehci1\"}", format!("{ehci}{companion}"), format!("{ehci}{companion}{INPUTS}"), vec![]),
+        (
+            "{\"controller\": \"ich9-ehci1\"}",
+            format!("{ehci}{companion}"),
+            format!("{ehci}{companion}{INPUTS}"),
+            vec![],
+        ),
         ("{\"controller\": \"qemu-xhci\"}", xhci.to_owned(), format!("{xhci}{INPUTS}"), vec![]),
     ] {
         let call = Call { settings, annotations: &[] };
@@ -49,7 +59,11 @@ fn controller_0_is_the_one() {
 #[test]
 fn models_are_those_that_macos_knows() {
     let error = configure::<InputDevice>("{\"controller\": \"none\"}").err().unwrap();
-    assert!(error.message.contains("controller") && error.message.contains("piix3-uhci"), "{}", error.message);
+    assert!(
+        error.message.contains("controller") && error.message.contains("piix3-uhci"),
+        "{}",
+        error.message
+    );
 }
 
 proptest! {

@@ -36,8 +36,10 @@ impl Hook for QemuArgs {
         let Some(odd) = settings.allow.iter().find(|name| name.is_empty() || name.starts_with('-')) else {
             return Ok(());
         };
-        let message =
-            format!("setting allow: options are named without a dash, such as \"device\": \"{}\"", odd.escape_debug());
+        let message = format!(
+            "setting allow: options are named without a dash, such as \"device\": \"{}\"",
+            odd.escape_debug()
+        );
         Err(Error::new(ErrorKind::InvalidInput, message))
     }
 
@@ -80,14 +82,16 @@ fn options(text: &str) -> Result<Vec<Argument<'_>>, Diagnostic> {
         if word.contains(char::is_control) {
             return Err(refused(word, "it has characters that no argument has"));
         }
-        let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-'));
-        match (name, options.last_mut()) {
-            (Some(_), _) if options.len() >= OPTIONS_MOST => {
+        if let Some(name) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) {
+            if options.len() >= OPTIONS_MOST {
                 return Err(refused(word, "there are too many options"));
             }
-            (Some(name), _) => options.push(Argument { name, value: None }),
-            (None, Some(last)) if last.value.is_none() => last.value = Some(word),
-            (None, _) => return Err(refused(word, "it follows no option")),
+            options.push(Argument { name, value: None });
+            continue;
+        }
+        match options.last_mut() {
+            Some(last) if last.value.is_none() => last.value = Some(word),
+            _ => return Err(refused(word, "it follows no option")),
         }
     }
     Ok(options)

@@ -58,11 +58,7 @@ pub enum Websocket {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            video: Video::Qxl,
-            websocket: Websocket::Attribute,
-        }
+        Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), video: Video::Qxl, websocket: Websocket::Attribute }
     }
 }
 
@@ -100,9 +96,9 @@ impl Hook for Vnc {
 
 fn qxl() -> Element {
     let model = [("type", "qxl"), ("ram", "65536"), ("vram", "65536"), ("vgamem", "16384"), ("heads", "1")];
-    let model = model.into_iter().fold(Element::new("model"), |element, (name, value)| {
-        element.attribute(name, value)
-    });
+    let model = model
+        .into_iter()
+        .fold(Element::new("model"), |element, (name, value)| element.attribute(name, value));
     Element::new("video").child(model)
 }
 
@@ -111,7 +107,8 @@ fn graphics(address: IpAddr, port: u16, websocket: Option<u16>) -> Element {
     if let Some(websocket) = websocket {
         graphics = graphics.attribute("websocket", websocket.to_string());
     }
-    let listen = Element::new("listen").attribute("type", "address").attribute("address", address.to_string());
+    let listen =
+        Element::new("listen").attribute("type", "address").attribute("address", address.to_string());
     graphics.child(listen)
 }
 

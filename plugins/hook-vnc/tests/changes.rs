@@ -38,15 +38,14 @@ fn without_a_port_the_displays_stay() {
 
 #[test]
 fn listens_where_the_setting_says() {
-    for (settings, address) in [
-        ("{}", "127.0.0.1"),
-        ("{\"address\": \"::1\"}", "::1"),
-        ("{\"address\": \"0.0.0.0\"}", "0.0.0.0"),
-    ] {
+    for (settings, address) in
+        [("{}", "127.0.0.1"), ("{\"address\": \"::1\"}", "::1"), ("{\"address\": \"0.0.0.0\"}", "0.0.0.0")]
+    {
         let made = edits(settings, &[(PORT, "5900")]);
         assert!(made.contains(&format!("<listen type='address' address='{address}'/>")), "{made}");
     }
-    let made = edits("{\"address\": \"::1\", \"websocket\": \"argument\"}", &[(PORT, "5902"), (WEBSOCKET, "5903")]);
+    let made =
+        edits("{\"address\": \"::1\", \"websocket\": \"argument\"}", &[(PORT, "5902"), (WEBSOCKET, "5903")]);
     assert!(made.contains("'[::1]:2,websocket=5903'"), "{made}");
     let error = configure::<Vnc>("{\"address\": \"everywhere\"}").err().unwrap();
     assert!(error.message.starts_with("setting address: "), "{}", error.message);

@@ -49,8 +49,7 @@ impl Chain {
 
     /// The median of many runs.
     pub fn median(&self) -> Result<Duration> {
-        let times: Vec<Duration> =
-            (0..2000).map(|_| Ok(timed(|| self.run())?.0)).collect::<Result<_>>()?;
+        let times: Vec<Duration> = (0..2000).map(|_| Ok(timed(|| self.run())?.0)).collect::<Result<_>>()?;
         Ok(median(times))
     }
 }

@@ -137,7 +137,10 @@ fn hostile_documents_are_refused_in_the_plugins_name() -> Result<()> {
             let Err(error) = convert(&*hook, &document, &ANNOTATIONS) else { bail!("{name} took {what}") };
             ensure!(error.plugin == name, "{what}: {error}");
             // Refused by the plugin or by the host, not broken.
-            ensure!(matches!(error.kind, ErrorKind::InvalidInput | ErrorKind::Limit), "{name}, {what}: {error}");
+            ensure!(
+                matches!(error.kind, ErrorKind::InvalidInput | ErrorKind::Limit),
+                "{name}, {what}: {error}"
+            );
         }
         convert(&*hook, KUBEVIRT, &ANNOTATIONS)?;
     }

@@ -93,9 +93,8 @@ fn has_devices(monitor: &mut Monitor) -> Result<()> {
         let count = types.iter().filter(|kind| *kind == device).count();
         ensure!(count == 1, "{count} times {device} among {types:?}");
     }
-    let others = types.iter().filter(|kind| {
-        ["VGA", "e1000", "virtio-net-pci", "usb-mouse"].contains(&kind.as_str())
-    });
+    let others =
+        types.iter().filter(|kind| ["VGA", "e1000", "virtio-net-pci", "usb-mouse"].contains(&kind.as_str()));
     ensure!(others.count() == 0, "devices that a hook replaces are there: {types:?}");
     let processors = monitor.execute("query-cpus-fast", json!({}))?;
     let processors = processors.as_array().context("no processors")?;
@@ -123,9 +122,8 @@ fn has_disks_in_order(monitor: &mut Monitor) -> Result<()> {
             continue;
         }
         let path = format!("/machine/peripheral/{name}");
-        let mut get = |property: &str| {
-            monitor.execute("qom-get", json!({ "path": path, "property": property }))
-        };
+        let mut get =
+            |property: &str| monitor.execute("qom-get", json!({ "path": path, "property": property }));
         let bus = get("parent_bus")?.as_str().context("no bus")?.to_owned();
         disks.push((get("bootindex")?.as_i64().context("no index")?, bus));
     }

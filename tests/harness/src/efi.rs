@@ -23,7 +23,9 @@ pub fn write_disk(file: &Path, mark: &str) -> Result<()> {
     write_table(&disk).context("the partition table")?;
     let partition = format!("{}@@{PARTITION}", file.display());
     let sectors = ((DISK - PARTITION) / 512).to_string();
-    tools::run(Command::new("mformat").args(["-i", &partition, "-T", &sectors, "-h", "16", "-s", "63", "::"]))?;
+    tools::run(
+        Command::new("mformat").args(["-i", &partition, "-T", &sectors, "-h", "16", "-s", "63", "::"]),
+    )?;
     tools::run(Command::new("mmd").args(["-i", &partition, "::/EFI", "::/EFI/BOOT"]))?;
     tools::run(Command::new("mcopy").args(["-i", &partition]).arg(&program).arg("::/EFI/BOOT/BOOTX64.EFI"))?;
     fs::remove_file(program)?;

@@ -66,7 +66,7 @@ pub fn definition(file: &str, name: Option<&Name>, pipeline: Option<&str>) -> an
                 body: text,
                 pipeline: pipeline.map(str::to_owned),
                 name: name.map(ToString::to_string),
-                to: None,
+                ..ConvertRequest::default()
             }));
         }
     };
@@ -89,7 +89,7 @@ pub fn document(file: &str, media_type: Option<&str>) -> anyhow::Result<ConvertR
         Kind::Toml => bail!("{file} is a machine already: there is nothing to convert"),
     };
     let media_type = media_type.unwrap_or(guessed).to_owned();
-    Ok(ConvertRequest { media_type, body, pipeline: None, name: None, to: None })
+    Ok(ConvertRequest { media_type, body, ..ConvertRequest::default() })
 }
 
 /// A machine over an image, by its name or digest.

@@ -4,7 +4,7 @@ use crate::expand::Machine;
 use crate::manifest::Manifest;
 use crate::settings::Settings;
 use crate::tree::{Field, Id, quote};
-use crate::xml::Element;
+use witvirt_sdk::xml::Element;
 
 /// What readers of field groups share.
 pub(crate) struct Draft<'a> {
@@ -79,7 +79,7 @@ pub(crate) fn alias_element(alias: &str) -> Element {
 }
 
 /// An element with a text in it.
-pub(crate) fn text_element(name: &str, text: impl Into<String>) -> Element {
+pub(crate) fn text_element(name: &'static str, text: impl Into<String>) -> Element {
     Element::new(name).text(text)
 }
 

@@ -22,7 +22,9 @@ pub enum ReadError {
         line: u32,
     },
     /// Nothing to run.
-    #[error("there is no VirtualMachine or VirtualMachineInstance of kubevirt.io/v1 or v1alpha3 in the text, only {found}")]
+    #[error(
+        "there is no VirtualMachine or VirtualMachineInstance of kubevirt.io/v1 or v1alpha3 in the text, only {found}"
+    )]
     NoMachine {
         /// What there is.
         found: String,
@@ -247,11 +249,18 @@ metadata: {name: b}
             ("apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n", "only Secret s"),
             ("", "only nothing"),
             ("hello", "line 1 is no Kubernetes object"),
-            ("apiVersion: pool.kubevirt.io/v1beta1\nkind: VirtualMachinePool\nmetadata: {name: p}\n", "VirtualMachinePool p makes"),
-            ("apiVersion: kubevirt.io/v1alpha1\nkind: VirtualMachine\nmetadata: {name: p}\n", "only VirtualMachine p"),
+            (
+                "apiVersion: pool.kubevirt.io/v1beta1\nkind: VirtualMachinePool\nmetadata: {name: p}\n",
+                "VirtualMachinePool p makes",
+            ),
+            (
+                "apiVersion: kubevirt.io/v1alpha1\nkind: VirtualMachine\nmetadata: {name: p}\n",
+                "only VirtualMachine p",
+            ),
             ("apiVersion: other/v1\nkind: VirtualMachine\nmetadata: {name: p}\n", "only VirtualMachine p"),
         ] {
-            let error = Manifest::parse(text).and_then(|manifest| manifest.select(None)).unwrap_err().to_string();
+            let error =
+                Manifest::parse(text).and_then(|manifest| manifest.select(None)).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::draft::Draft;
 use crate::tree::Field;
-use crate::xml::Element;
+use witvirt_sdk::xml::Element;
 
 /// KubeVirt's name, libvirt's, and the tick policies; in KubeVirt's order.
 const TIMERS: &[(&str, &str, &[&str])] = &[
@@ -45,7 +45,7 @@ pub(super) fn read(draft: &Draft<'_>) -> Option<Element> {
     Some(element)
 }
 
-fn read_timer(timer: Field<'_>, name: &str, policies: &[&'static str]) -> Element {
+fn read_timer(timer: Field<'_>, name: &'static str, policies: &[&'static str]) -> Element {
     let present = timer.flag("present").unwrap_or(true);
     let mut element = Element::new("timer").attribute("name", name);
     if !policies.is_empty()

@@ -2,13 +2,12 @@
 
 use crate::draft::{Draft, text_element};
 use crate::tree::{Field, Waiver};
-use crate::xml::Element;
+use witvirt_sdk::xml::Element;
 
 /// More than any board takes.
 const MOST: i64 = 1 << 16;
 const PINNING: Waiver = Waiver::info("kubevirt.tuning", "the host's scheduler places the CPUs");
-const REAL_TIME: Waiver =
-    Waiver::warning("kubevirt.cpu.realtime", "the CPUs get no real-time priority");
+const REAL_TIME: Waiver = Waiver::warning("kubevirt.cpu.realtime", "the CPUs get no real-time priority");
 const NUMA: Waiver = Waiver::warning("kubevirt.cpu.numa", "the guest sees one NUMA node");
 
 fn count(cpu: Field<'_>, name: &'static str) -> Option<i64> {
@@ -26,7 +25,10 @@ fn topology(draft: &Draft<'_>) -> Option<[i64; 3]> {
 pub(super) fn vcpus(draft: &Draft<'_>) -> Option<Element> {
     let product = topology(draft)?.into_iter().try_fold(1i64, i64::checked_mul);
     let Some(count) = product.filter(|count| *count <= MOST) else {
-        draft.domain.get("cpu")?.error("kubevirt.cpu.topology", || format!("these are more than {MOST} processors"));
+        draft
+            .domain
+            .get("cpu")?
+            .error("kubevirt.cpu.topology", || format!("these are more than {MOST} processors"));
         return None;
     };
     Some(text_element("vcpu", count.to_string()).attribute("placement", "static"))
@@ -34,13 +36,13 @@ pub(super) fn vcpus(draft: &Draft<'_>) -> Option<Element> {
 
 /// `<cpu>`.
 pub(super) fn read(draft: &Draft<'_>) -> Element {
-    let Some(cpu) = draft.domain.get("cpu") else { return Element::new("cpu").attribute("mode", "host-model") };
+    let Some(cpu) = draft.domain.get("cpu") else {
+        return Element::new("cpu").attribute("mode", "host-model");
+    };
     let mut element = match cpu.text("model") {
         None => Element::new("cpu").attribute("mode", "host-model"),
         Some(mode @ ("host-model" | "host-passthrough")) => Element::new("cpu").attribute("mode", mode),
-        Some(model) => {
-            Element::new("cpu").attribute("mode", "custom").child(text_element("model", model))
-        }
+        Some(model) => Element::new("cpu").attribute("mode", "custom").child(text_element("model", model)),
     };
     if let Some([sockets, cores, threads]) = topology(draft) {
         if let Some(most) = cpu.get("maxSockets")

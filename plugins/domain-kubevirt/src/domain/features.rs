@@ -2,10 +2,10 @@
 
 use crate::draft::Draft;
 use crate::tree::Field;
-use crate::xml::Element;
+use witvirt_sdk::xml::Element;
 
 /// KubeVirt's names of plain enlightenments, and libvirt's.
-const HYPERV: &[(&str, &str)] = &[
+const HYPERV: &[(&'static str, &'static str)] = &[
     ("relaxed", "relaxed"),
     ("vapic", "vapic"),
     ("vpindex", "vpindex"),
@@ -28,7 +28,7 @@ fn on(state: bool) -> &'static str {
     if state { "on" } else { "off" }
 }
 
-fn state(name: &str, feature: Field<'_>) -> Element {
+fn state(name: &'static str, feature: Field<'_>) -> Element {
     Element::new(name).attribute("state", on(enabled(feature)))
 }
 
@@ -100,7 +100,9 @@ fn enlightenments(hyperv: Field<'_>) -> Element {
                 element = element.child(made.attribute("value", id));
             }
             _ if !on => element = element.child(made),
-            _ => vendor.error("kubevirt.value.invalid", || "needs a vendorid of 1 to 12 characters".to_owned()),
+            _ => {
+                vendor.error("kubevirt.value.invalid", || "needs a vendorid of 1 to 12 characters".to_owned())
+            }
         }
     }
     if let Some(timer) = hyperv.get("synictimer") {

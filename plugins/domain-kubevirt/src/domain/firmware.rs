@@ -2,15 +2,14 @@
 
 use crate::draft::{Draft, text_element, writable};
 use crate::tree::{Field, Waiver};
-use crate::xml::Element;
+use witvirt_sdk::xml::Element;
 
 const ACPI: Waiver =
     Waiver::error("kubevirt.firmware.acpi", "witvirt gives guests no ACPI tables from files");
-const FORGETS: Waiver = Waiver::info(
-    "kubevirt.firmware.persistent",
-    "the machine's variables are always kept with it",
-);
-const PULL: Waiver = Waiver::info("kubevirt.image.pull", "the files are taken from the setting kernel-directory");
+const FORGETS: Waiver =
+    Waiver::info("kubevirt.firmware.persistent", "the machine's variables are always kept with it");
+const PULL: Waiver =
+    Waiver::info("kubevirt.image.pull", "the files are taken from the setting kernel-directory");
 
 /// The UUID, in the usual form.
 pub(super) fn uuid(draft: &Draft<'_>) -> Option<String> {
@@ -38,7 +37,9 @@ pub(super) fn read(draft: &Draft<'_>) -> Element {
             os = os.attribute("firmware", "efi");
             let secure = secure_boot(efi, draft);
             let feature = |name: &str| {
-                Element::new("feature").attribute("enabled", if secure { "yes" } else { "no" }).attribute("name", name)
+                Element::new("feature")
+                    .attribute("enabled", if secure { "yes" } else { "no" })
+                    .attribute("name", name)
             };
             parts.push(Element::new("firmware").child(feature("secure-boot")));
             let loader = Element::new("loader").attribute("readonly", "yes");
@@ -66,7 +67,8 @@ fn secure_boot(efi: Field<'_>, draft: &Draft<'_>) -> bool {
     let smm = draft.domain.path(&["features", "smm"]);
     if secure && !smm.is_some_and(|smm| smm.flag("enabled").unwrap_or(true)) {
         efi.error("kubevirt.firmware.secure-boot", || {
-            "secure boot needs features.smm, as under KubeVirt; or switch it off with secureBoot: false".to_owned()
+            "secure boot needs features.smm, as under KubeVirt; or switch it off with secureBoot: false"
+                .to_owned()
         });
     }
     secure
@@ -80,7 +82,8 @@ fn kernel(firmware: Field<'_>, draft: &Draft<'_>) -> Vec<Element> {
         let image = container.required("image");
         container.waive_fields(&["imagePullPolicy", "imagePullSecret"], &PULL);
         let paths = [("kernel", "kernelPath"), ("initrd", "initrdPath")];
-        let paths: Vec<_> = paths.into_iter().filter_map(|(name, field)| Some((name, container.get(field)?))).collect();
+        let paths: Vec<_> =
+            paths.into_iter().filter_map(|(name, field)| Some((name, container.get(field)?))).collect();
         match (&draft.settings.kernel_directory, image) {
             (Some(directory), Some(image)) => {
                 for (name, path) in paths {

@@ -2,12 +2,15 @@
 
 use crate::draft::{Draft, text_element};
 use crate::tree::{Field, Waiver};
-use crate::xml::Element;
+use witvirt_sdk::xml::Element;
 
 const HOTPLUG: Waiver = Waiver::warning("kubevirt.memory.hotplug", "memory cannot be added later");
-const OVERHEAD: Waiver = Waiver::info("kubevirt.resources", "what a pod reserves beside the guest: there is no pod");
-const RESERVED: Waiver =
-    Waiver::info("kubevirt.resources", "what a node reserves for the pod: there is none; the guest's size is not changed");
+const OVERHEAD: Waiver =
+    Waiver::info("kubevirt.resources", "what a pod reserves beside the guest: there is no pod");
+const RESERVED: Waiver = Waiver::info(
+    "kubevirt.resources",
+    "what a node reserves for the pod: there is none; the guest's size is not changed",
+);
 
 pub(super) fn read(draft: &Draft<'_>) -> Vec<Element> {
     let mut parts = Vec::new();

@@ -12,7 +12,7 @@ use crate::devices;
 use crate::draft::{Draft, text_element};
 use crate::metadata;
 use crate::tree::Waiver;
-use crate::xml::Element;
+use witvirt_sdk::xml::Element;
 
 const CONFIDENTIAL: Waiver =
     Waiver::error("kubevirt.security", "cannot be given, and the guest would run without this protection");

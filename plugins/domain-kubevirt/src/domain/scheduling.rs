@@ -8,7 +8,8 @@ const POD: Waiver = Waiver::info("kubevirt.pod", "there is no pod that it would 
 const EVICTION: Waiver = Waiver::info("kubevirt.migration", "machines are not migrated");
 const PROBE: Waiver = Waiver::warning("kubevirt.probe", "the guest is not probed");
 const DNS: Waiver = Waiver::warning("kubevirt.dns", "the guest gets the name servers of the host");
-const UTILITY: Waiver = Waiver::info("kubevirt.volume.utility", "for dumps and backups in a cluster: not attached");
+const UTILITY: Waiver =
+    Waiver::info("kubevirt.volume.utility", "for dumps and backups in a cluster: not attached");
 const SUBDOMAIN: Waiver = Waiver::info("kubevirt.dns", "there is no cluster whose DNS would have the name");
 
 pub(super) fn read(draft: &Draft<'_>) {

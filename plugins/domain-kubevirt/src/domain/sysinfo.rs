@@ -2,7 +2,7 @@
 
 use crate::draft::{Draft, text_element, writable};
 use crate::tree::Field;
-use crate::xml::Element;
+use witvirt_sdk::xml::Element;
 
 const CHASSIS: &[&str] = &["manufacturer", "version", "serial", "asset", "sku"];
 

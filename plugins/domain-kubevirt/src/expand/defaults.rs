@@ -69,7 +69,9 @@ fn disks(tree: &mut Tree, spec: Id, domain: Id, devices: Id) -> Option<()> {
     let disks = tree.child(devices, "disks").map(|list| tree.items(list)).unwrap_or_default();
     for disk in disks {
         let kinds = ["disk", "lun", "cdrom", "floppy"];
-        if matches!(tree.kind(disk), Kind::Map(_)) && !kinds.iter().any(|kind| tree.child(disk, kind).is_some()) {
+        if matches!(tree.kind(disk), Kind::Map(_))
+            && !kinds.iter().any(|kind| tree.child(disk, kind).is_some())
+        {
             tree.ensure_map(disk, &["disk"], 0)?;
         }
     }
@@ -122,8 +124,11 @@ fn replace_empty(tree: &mut Tree, map: Id, name: &str, text: &str) -> Option<()>
 
 /// The guest's memory is what is requested, else the limit, else one huge page.
 fn memory(tree: &mut Tree, domain: Id) -> Option<()> {
-    let sources: [&[&str]; 3] =
-        [&["resources", "requests", "memory"], &["resources", "limits", "memory"], &["memory", "hugepages", "pageSize"]];
+    let sources: [&[&str]; 3] = [
+        &["resources", "requests", "memory"],
+        &["resources", "limits", "memory"],
+        &["memory", "hugepages", "pageSize"],
+    ];
     if tree.find(domain, &["memory", "guest"]).is_some() {
         return Some(());
     }
@@ -135,7 +140,8 @@ fn memory(tree: &mut Tree, domain: Id) -> Option<()> {
 /// Without a topology each processor that is allowed or requested is a socket.
 fn processors(tree: &mut Tree, domain: Id) -> Option<()> {
     let cpu = tree.ensure_map(domain, &["cpu"], 0)?;
-    let set = |tree: &Tree, name| tree.child(cpu, name).is_some_and(|id| tree.to_json(id) != serde_json::json!(0));
+    let set =
+        |tree: &Tree, name| tree.child(cpu, name).is_some_and(|id| tree.to_json(id) != serde_json::json!(0));
     let names = ["sockets", "cores", "threads"];
     let mut sockets = 1;
     if !names.iter().any(|name| set(tree, name)) {
@@ -185,7 +191,8 @@ fn hyperv(tree: &mut Tree, domain: Id) -> Option<()> {
     if on(tree, "evmcs") {
         let cpu = tree.ensure_map(domain, &["cpu"], 0)?;
         let features = tree.ensure_list(cpu, "features", 0)?;
-        let named = |tree: &Tree, id: &Id| tree.child(*id, "name").and_then(|name| tree.text(name)) == Some("vmx");
+        let named =
+            |tree: &Tree, id: &Id| tree.child(*id, "name").and_then(|name| tree.text(name)) == Some("vmx");
         let found = tree.items(features).into_iter().find(|id| named(tree, id));
         let vmx = match found {
             Some(vmx) => vmx,

@@ -39,7 +39,8 @@ const FEATURES: &[(&str, &str)] = &[
     ("preferredPvspinlock", "pvspinlock"),
     ("preferredSmm", "smm"),
 ];
-const STORAGE: Waiver = Waiver::info("kubevirt.storage", "there are no storage classes: volumes are the daemon's");
+const STORAGE: Waiver =
+    Waiver::info("kubevirt.storage", "there are no storage classes: volumes are the daemon's");
 
 pub(super) fn find(manifest: &mut Manifest, machine: &Machine) -> Option<Referenced> {
     follow(manifest, machine, &PREFERENCE)
@@ -87,7 +88,8 @@ pub(super) fn apply(
     }
     if let Some(preferred) = tree.child(from.spec, "features") {
         let features = tree.ensure_map(domain, &["features"], origin)?;
-        if let (Some(theirs), Some(ours)) = (tree.child(preferred, "preferredHyperv"), tree.child(features, "hyperv"))
+        if let (Some(theirs), Some(ours)) =
+            (tree.child(preferred, "preferredHyperv"), tree.child(features, "hyperv"))
         {
             merge(tree, theirs, ours, origin)?;
         }
@@ -145,7 +147,9 @@ fn disks(tree: &mut Tree, from: Id, devices: Id, origin: u16) -> Option<()> {
         for (target, preferred) in
             [("disk", "preferredDiskBus"), ("cdrom", "preferredCdromBus"), ("lun", "preferredLunBus")]
         {
-            let (Some(target), Some(bus)) = (tree.child(disk, target), tree.child(from, preferred)) else { continue };
+            let (Some(target), Some(bus)) = (tree.child(disk, target), tree.child(from, preferred)) else {
+                continue;
+            };
             drop_empty(tree, target, "bus");
             tree.default_copy(target, "bus", bus, origin)?;
         }
@@ -303,7 +307,8 @@ pub(super) fn require(
     let Some(required) = spec.get("requirements") else { return };
     let place = instancetype.map_or(machine.object.id, |instancetype| instancetype.spec);
     let refuse = |what: String| {
-        tree.field(place).error("kubevirt.preference.requirement", || format!("{} requires {what}", from.title));
+        tree.field(place)
+            .error("kubevirt.preference.requirement", || format!("{} requires {what}", from.title));
     };
     let number = |path: &[&str]| tree.find(domain, path).and_then(|id| tree.to_json(id).as_u64());
     let wanted = required.path(&["cpu", "guest"]).and_then(|guest| guest.integer(1, 1 << 16));
@@ -330,7 +335,9 @@ pub(super) fn require(
         }
     }
     let arch = tree.child(machine.spec, "architecture").and_then(|id| tree.text(id));
-    if let Some(wanted) = required.text("architecture").filter(|wanted| arch.is_some_and(|arch| arch != *wanted)) {
+    if let Some(wanted) =
+        required.text("architecture").filter(|wanted| arch.is_some_and(|arch| arch != *wanted))
+    {
         refuse(format!("the architecture {wanted}"));
     }
 }

@@ -77,7 +77,9 @@ mod tests {
         ] {
             assert_eq!(resolve(text), expected, "{text}");
         }
-        for text in ["4Gi", "64M", "1.2.3.4", "-", "+", ".", "-.", "0x", "1e", "y", "2026-08-01", "52:54:00:12:34:56"] {
+        for text in
+            ["4Gi", "64M", "1.2.3.4", "-", "+", ".", "-.", "0x", "1e", "y", "2026-08-01", "52:54:00:12:34:56"]
+        {
             assert_eq!(resolve(text), Kind::Text(text.into()), "{text}");
         }
     }

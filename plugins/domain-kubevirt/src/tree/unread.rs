@@ -42,7 +42,8 @@ impl Tree {
         let asked = self.asked.borrow();
         let known = asked.get(&map).map(Vec::as_slice).unwrap_or_default();
         if known.contains(&name) {
-            return self.report(child, Severity::Warning, "kubevirt.ignored", || "is not honoured".to_owned());
+            return self
+                .report(child, Severity::Warning, "kubevirt.ignored", || "is not honoured".to_owned());
         }
         let near = nearest(name, known);
         self.report(child, Severity::Warning, "kubevirt.unknown", || {

@@ -65,8 +65,12 @@ impl Builder<'_> {
                 self.anchor(anchor, id);
                 self.place(id)
             }
-            Event::SequenceStart(anchor, tag) => self.start(Kind::List(Vec::new()), anchor, tag.as_deref(), "seq"),
-            Event::MappingStart(anchor, tag) => self.start(Kind::Map(Vec::new()), anchor, tag.as_deref(), "map"),
+            Event::SequenceStart(anchor, tag) => {
+                self.start(Kind::List(Vec::new()), anchor, tag.as_deref(), "seq")
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.start(Kind::Map(Vec::new()), anchor, tag.as_deref(), "map")
+            }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
         }
     }
@@ -76,7 +80,9 @@ impl Builder<'_> {
             None if style == ScalarStyle::Plain => Ok(scalar::resolve(text)),
             None => Ok(Kind::Text(text.into())),
             Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => Ok(Kind::Text(text.into())),
-            Some(tag) if tag.is_yaml_core_schema() && matches!(&*tag.suffix, "int" | "bool" | "null" | "float") => {
+            Some(tag)
+                if tag.is_yaml_core_schema() && matches!(&*tag.suffix, "int" | "bool" | "null" | "float") =>
+            {
                 Ok(scalar::resolve(text))
             }
             Some(tag) => self.refuse_tag(tag),

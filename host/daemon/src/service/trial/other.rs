@@ -40,7 +40,8 @@ fn noise(len: usize) -> Vec<u8> {
 }
 
 pub(super) fn artifact(plugin: &dyn ArtifactLayout) -> Vec<Check> {
-    let manifest = Manifest::default();
+    let media_type = "application/vnd.oci.image.manifest.v1+json".to_owned();
+    let manifest = Manifest { media_type, text: "{}".to_owned() };
     let (first, second) = (plugin.probe(&manifest), plugin.probe(&manifest));
     let name = "probe an empty manifest";
     vec![match first == second {

@@ -15,6 +15,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) sources: Sources<'a>,
     /// `<w:forward>` elements, until the interfaces are known.
     pub(crate) forwards: Vec<Element<'a>>,
+    /// Whether the document speaks of USB controllers.
+    pub(crate) usb: bool,
     /// Name of a list of the spec, index in it, and the element the entry was made from.
     origins: Vec<(&'static str, usize, Element<'a>)>,
 }
@@ -27,6 +29,7 @@ impl<'a> Draft<'a> {
             spec,
             sources: Sources::default(),
             forwards: Vec::new(),
+            usb: false,
             origins: Vec::new(),
         }
     }

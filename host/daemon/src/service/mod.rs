@@ -13,6 +13,7 @@ mod plugins;
 mod ports;
 mod push;
 mod resources;
+pub mod trial;
 mod upkeep;
 mod watch;
 
@@ -25,6 +26,7 @@ use witvirt_machine::Machines;
 
 pub use import::name_of;
 pub use lazy::name_of as name_of_url;
+pub use machines::refused;
 pub use plugins::Plugins;
 pub(crate) use watch::with_progress_of;
 

@@ -25,7 +25,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Programs that only tests need: oracles, and a second opinion on the host.
-const TESTED_WITH: [(&str, &str); 11] = [
+const TESTED_WITH: [(&str, &str); 12] = [
     ("qemu-img", "qemu-utils"),
     ("virt-host-validate", "libvirt-clients"),
     ("docker-registry", "docker-registry"),
@@ -37,6 +37,7 @@ const TESTED_WITH: [(&str, &str); 11] = [
     ("bzip2", "bzip2"),
     ("xz", "xz-utils"),
     ("zstd", "zstd"),
+    ("xmllint", "libxml2-utils"),
 ];
 
 /// Installs what the demo needs and is missing, by apt; does nothing when everything is there.

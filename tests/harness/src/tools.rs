@@ -30,7 +30,7 @@ pub const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE.fd";
 pub const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS.fd";
 
 /// Programs and files that only tests need: oracles, and a second opinion on the host.
-const TESTED_WITH: [(&str, &str); 17] = [
+const TESTED_WITH: [(&str, &str); 18] = [
     ("qemu-img", "qemu-utils"),
     ("virt-host-validate", "libvirt-clients"),
     ("docker-registry", "docker-registry"),
@@ -48,6 +48,7 @@ const TESTED_WITH: [(&str, &str); 17] = [
     ("ssh", "openssh-client"),
     (OVMF_CODE, "ovmf"),
     ("mcopy", "mtools"),
+    ("xmllint", "libxml2-utils"),
 ];
 
 /// Installs what the demo needs and is missing, by apt; does nothing when everything is there.

@@ -1,7 +1,10 @@
 //! What an operator can choose.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
-use witvirt_sdk::core::spec::Firmware;
+use witvirt_sdk::core::spec::{Firmware, FirmwareFile};
+use witvirt_sdk::core::{Digest, Name};
 
 /// The settings; every key has a default.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -11,6 +14,8 @@ pub struct Settings {
     pub firmware: Option<FirmwareSettings>,
     /// Firmware for `<os firmware='efi'>` that asks for secure boot.
     pub secure_firmware: Option<FirmwareSettings>,
+    /// Paths of `<loader>` and `<nvram>` that mean images of the store, and the images' names.
+    pub firmware_images: BTreeMap<String, String>,
     /// The storage pool whose volumes are images of the store; volumes of all other pools are volumes of the daemon.
     pub image_pool: String,
     /// libvirt networks for which a user network is as good.
@@ -47,6 +52,7 @@ impl Default for Settings {
         Self {
             firmware: None,
             secure_firmware: None,
+            firmware_images: BTreeMap::new(),
             image_pool: "images".to_owned(),
             nat_networks: vec!["default".to_owned()],
             other_networks: OtherNetworks::Refuse,
@@ -68,6 +74,17 @@ pub enum InvalidSettings {
         /// Its value.
         path: String,
     },
+    /// No image that a path could mean.
+    #[error(
+        "setting firmware-images: {} of {} is no image of the store: use its name or digest",
+        image.escape_debug(), path.escape_debug()
+    )]
+    Image {
+        /// The path.
+        path: String,
+        /// What it is said to mean.
+        image: String,
+    },
 }
 
 impl Settings {
@@ -79,20 +96,45 @@ impl Settings {
         // serde would take an array as well.
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)?;
         let settings = Self::deserialize(serde_json::Value::Object(object))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Checks what the shape does not say.
+    ///
+    /// # Errors
+    /// [`InvalidSettings::Path`] names the key.
+    pub fn check(&self) -> Result<(), InvalidSettings> {
         let code = |firmware: &Option<FirmwareSettings>| firmware.as_ref().map(|f| f.code.clone());
         let vars =
             |firmware: &Option<FirmwareSettings>| firmware.as_ref().and_then(|f| f.vars_template.clone());
         for (key, path) in [
-            ("firmware.code", code(&settings.firmware)),
-            ("firmware.vars-template", vars(&settings.firmware)),
-            ("secure-firmware.code", code(&settings.secure_firmware)),
-            ("secure-firmware.vars-template", vars(&settings.secure_firmware)),
+            ("firmware.code", code(&self.firmware)),
+            ("firmware.vars-template", vars(&self.firmware)),
+            ("secure-firmware.code", code(&self.secure_firmware)),
+            ("secure-firmware.vars-template", vars(&self.secure_firmware)),
         ] {
             if let Some(path) = path.filter(|path| !path.starts_with('/')) {
                 return Err(InvalidSettings::Path { key, path });
             }
         }
-        Ok(settings)
+        for (path, image) in &self.firmware_images {
+            if !path.starts_with('/') {
+                return Err(InvalidSettings::Path { key: "firmware-images", path: path.clone() });
+            }
+            if Name::new(image.as_str()).is_err() && image.parse::<Digest>().is_err() {
+                return Err(InvalidSettings::Image { path: path.clone(), image: image.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// What a path of a firmware file means.
+    pub(crate) fn firmware_file(&self, path: &str) -> FirmwareFile {
+        match self.firmware_images.get(path) {
+            Some(image) => FirmwareFile::image(image.as_str()),
+            None => FirmwareFile::from(path),
+        }
     }
 
     /// JSON schema of the settings.
@@ -100,8 +142,9 @@ impl Settings {
 }
 
 impl FirmwareSettings {
-    pub(crate) fn firmware(&self, secure: bool) -> Firmware {
-        Firmware::Uefi { code: self.code.clone(), vars_template: self.vars_template.clone(), secure }
+    pub(crate) fn firmware(&self, secure: bool, settings: &Settings) -> Firmware {
+        let vars_template = self.vars_template.as_deref().map(|path| settings.firmware_file(path));
+        Firmware::Uefi { code: settings.firmware_file(&self.code), vars_template, secure }
     }
 }
 
@@ -125,6 +168,11 @@ mod tests {
             (r#"{"firmware": {}}"#, "missing field `code`"),
             (r#"{"other-networks": "drop"}"#, "unknown variant `drop`"),
             (r#"{"firmware": {"code": "OVMF.fd"}}"#, "setting firmware.code: \"OVMF.fd\""),
+            (r#"{"firmware-images": {"OVMF.fd": "ovmf"}}"#, "setting firmware-images: \"OVMF.fd\""),
+            (
+                r#"{"firmware-images": {"/OVMF.fd": "/b"}}"#,
+                "setting firmware-images: /b of /OVMF.fd is no image",
+            ),
         ] {
             let error = Settings::parse(json).unwrap_err();
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

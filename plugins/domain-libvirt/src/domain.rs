@@ -72,6 +72,7 @@ fn empty(name: Name) -> MachineSpec {
         tpm: None,
         sounds: Vec::new(),
         balloon: false,
+        run: Default::default(),
         restart: Default::default(),
         stop_timeout: std::time::Duration::from_secs(30),
         qemu_arguments: Vec::new(),

@@ -1,5 +1,7 @@
 //! What a machine boots, and what its firmware tells the guest.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Kernel, firmware and order.
@@ -36,15 +38,57 @@ pub enum Firmware {
     /// OVMF as two flash devices.
     #[serde(rename_all = "kebab-case")]
     Uefi {
-        /// Code, read only: absolute path inside an allowed directory.
-        code: String,
+        /// Code, read only.
+        code: FirmwareFile,
         /// Template from which the machine's own variable store is made on its first start; absent: no store.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        vars_template: Option<String>,
+        vars_template: Option<FirmwareFile>,
         /// Whether system management mode guards the variables (secure boot).
         #[serde(default)]
         secure: bool,
     },
+}
+
+/// Where a file of a firmware is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum FirmwareFile {
+    /// Absolute path inside an allowed directory.
+    Path(String),
+    /// In the store: an image that was imported as `raw`.
+    Image {
+        /// Its name or digest.
+        image: String,
+    },
+}
+
+impl FirmwareFile {
+    /// An image of the store.
+    pub fn image(name: impl Into<String>) -> Self {
+        Self::Image { image: name.into() }
+    }
+}
+
+impl From<String> for FirmwareFile {
+    fn from(path: String) -> Self {
+        Self::Path(path)
+    }
+}
+
+impl From<&str> for FirmwareFile {
+    fn from(path: &str) -> Self {
+        Self::Path(path.to_owned())
+    }
+}
+
+/// The path, or `image NAME`.
+impl fmt::Display for FirmwareFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => f.write_str(path),
+            Self::Image { image } => write!(f, "image {image}"),
+        }
+    }
 }
 
 /// A class of bootable devices.

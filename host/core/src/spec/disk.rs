@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::data::DataFile;
 use crate::bytes::ByteSize;
 use crate::digest::Digest;
 use crate::name::Name;
@@ -101,6 +102,29 @@ pub enum DiskSource {
         /// Bytes.
         size: ByteSize,
     },
+    /// Files that are given here, on a read-only ISO 9660 file system that the host builds at each start: cloud-init's
+    /// NoCloud (`cidata`) and ConfigDrive (`config-2`), Windows answer files, configuration and secrets.
+    #[serde(rename_all = "kebab-case")]
+    Data {
+        /// What the file system is called: 1 to 32 printable ASCII characters.
+        label: String,
+        /// At most 1024 files with 1 MiB together.
+        #[serde(default)]
+        files: Vec<DataFile>,
+    },
+    /// What the guest writes over a named volume; forgotten when the machine ends. Nobody writes the volume meanwhile.
+    #[serde(rename_all = "kebab-case")]
+    Overlay {
+        /// The volume's name. It has to exist.
+        volume: Name,
+    },
+}
+
+impl DiskSource {
+    /// Whether it can only be read, whatever the disk says.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Self::Data { .. })
+    }
 }
 
 /// What a drive looks like.

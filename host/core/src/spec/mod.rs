@@ -5,9 +5,11 @@
 
 mod boot;
 mod cpu;
+mod data;
 mod device;
 mod disk;
 mod network;
+mod run;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -15,14 +17,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use boot::{Boot, BootDevice, Clock, ClockBase, Firmware, Smbios, SmbiosTable, Timer, TimerTick};
+pub use boot::{
+    Boot, BootDevice, Clock, ClockBase, Firmware, FirmwareFile, Smbios, SmbiosTable, Timer, TimerTick,
+};
 pub use cpu::{Cpu, CpuFeature, CpuModel, FeaturePolicy, Topology};
+pub use data::{DataFile, InvalidData, MAX_DATA, MAX_DATA_FILES, Withheld};
 pub use device::{
     Console, ConsoleTarget, Controller, ControllerKind, Input, InputBus, InputKind, Rng, Serial, Sound, Tpm,
     TpmModel, Video, VideoModel, Vnc, Watchdog, WatchdogAction, WatchdogModel,
 };
 pub use disk::{Cache, Disk, DiskBus, DiskDevice, DiskIo, DiskSource, ErrorPolicy};
 pub use network::{Forward, Interface, InterfaceSource, MacAddress, NicModel, Protocol};
+pub use run::{RestartPolicy, RunStrategy};
 pub use validate::Problem;
 
 use crate::bytes::ByteSize;
@@ -106,7 +112,11 @@ pub struct MachineSpec {
     /// A virtio memory balloon.
     #[serde(default)]
     pub balloon: bool,
-    /// What happens when the guest ends or the hypervisor dies.
+    /// When the machine runs without being told to.
+    #[serde(default)]
+    pub run: RunStrategy,
+    /// What happens when the guest ends or the hypervisor dies. The other strategies than `manual` decide that themselves
+    /// and refuse a policy that says something else.
     #[serde(default)]
     pub restart: RestartPolicy,
     /// How long `stop` waits for the guest before it pulls the plug.
@@ -149,19 +159,6 @@ pub enum Chipset {
     Q35,
     /// i440FX, IDE.
     Pc,
-}
-
-/// What to do when a machine ends without being told to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RestartPolicy {
-    /// Leave it.
-    #[default]
-    Never,
-    /// Start it again after a crash of guest or hypervisor, with growing pauses.
-    OnFailure,
-    /// Also after the guest powered itself off.
-    Always,
 }
 
 impl MachineSpec {

@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use super::{ClockBase, Disk, DiskBus, DiskDevice, DiskSource, Firmware, InterfaceSource, MachineSpec};
+use super::{
+    ClockBase, Disk, DiskBus, DiskDevice, DiskSource, Firmware, FirmwareFile, InterfaceSource, MachineSpec,
+    data,
+};
 use crate::bytes::ByteSize;
 
 /// Something wrong with a spec.
@@ -43,6 +46,7 @@ impl MachineSpec {
         self.check_disks(&mut found);
         self.check_interfaces(&mut found);
         self.check_devices(&mut found);
+        self.check_run(&mut found);
         found.0
     }
 
@@ -95,13 +99,18 @@ impl MachineSpec {
             "longer than 4096 bytes, or more than one line",
         );
         if let Firmware::Uefi { code, vars_template, .. } = &boot.firmware {
-            found.refuse(!is_absolute(code), "boot.firmware.uefi.code", "not an absolute path");
-            let template = vars_template.as_deref();
-            found.refuse(
-                template.is_some_and(|path| !is_absolute(path)),
-                "boot.firmware.uefi.vars-template",
-                "not an absolute path",
-            );
+            for (path, file) in [("code", Some(code)), ("vars-template", vars_template.as_ref())] {
+                let path = format!("boot.firmware.uefi.{path}");
+                match file {
+                    Some(FirmwareFile::Path(file)) => {
+                        found.refuse(!is_absolute(file), path, "not an absolute path");
+                    }
+                    Some(FirmwareFile::Image { image }) => {
+                        found.refuse(!is_image(image), path, "not an image name or digest");
+                    }
+                    None => {}
+                }
+            }
         }
         if let ClockBase::Absolute(seconds) = self.clock.base {
             found.refuse(seconds < 0, "clock.base.absolute", "before 1970");
@@ -152,6 +161,15 @@ impl MachineSpec {
                 found.refuse(!ports.insert(key), &path, "host port used twice");
             }
         }
+    }
+
+    fn check_run(&self, found: &mut Findings) {
+        let (run, restart) = (self.run, self.restart);
+        found.refuse(
+            !run.agrees_with(restart),
+            "restart",
+            format!("the strategy run = \"{run}\" says by itself when the machine is started again: leave restart away"),
+        );
     }
 
     fn check_devices(&self, found: &mut Findings) {
@@ -227,8 +245,7 @@ fn check_disk(disk: &Disk, path: &str, found: &mut Findings) {
             None
         }
         Some(DiskSource::Image(name)) => {
-            let wrong = name.is_empty() || name.len() > 256 || name.contains(char::is_control);
-            found.refuse(wrong, format!("{path}.source.image"), "not an image name or digest");
+            found.refuse(!is_image(name), format!("{path}.source.image"), "not an image name or digest");
             None
         }
         Some(DiskSource::Remote { url, sha256, .. }) => {
@@ -247,7 +264,13 @@ fn check_disk(disk: &Disk, path: &str, found: &mut Findings) {
         }
         Some(DiskSource::Blank { size }) => Some(*size),
         Some(DiskSource::Volume { size, .. }) => *size,
-        None => None,
+        Some(DiskSource::Data { label, files }) => {
+            for (at, message) in data::problems(label, files) {
+                found.refuse(true, format!("{path}.source.data.{at}"), message);
+            }
+            None
+        }
+        Some(DiskSource::Overlay { .. }) | None => None,
     };
     let wrong = size.is_some_and(|size| size.get() == 0 || size.get() % 512 != 0 || size.get() > 1 << 56);
     found.refuse(wrong, format!("{path}.source.size"), "not a multiple of 512 between 512 and 64 PiB");
@@ -266,6 +289,10 @@ fn is_url(text: &str) -> bool {
 
 fn is_in_registry(url: &str) -> bool {
     url.starts_with("docker://") || url.starts_with("oci://")
+}
+
+fn is_image(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 256 && !name.contains(char::is_control)
 }
 
 /// Something that is safe between the commas of a QEMU option.

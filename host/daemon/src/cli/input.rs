@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde_json::json;
 use witvirt_core::domain::{DOMAIN_XML, MACHINE_JSON};
-use witvirt_core::spec::{DiskSource, Firmware, MachineSpec};
+use witvirt_core::spec::{DiskSource, Firmware, FirmwareFile, MachineSpec};
 use witvirt_core::{ByteSize, Name};
 
 use crate::api::document::ConvertRequest;
@@ -189,8 +189,11 @@ fn make_absolute(spec: &mut MachineSpec, base: &Path) {
     };
     [&mut spec.boot.kernel, &mut spec.boot.initrd].into_iter().flatten().for_each(fix);
     if let Firmware::Uefi { code, vars_template, .. } = &mut spec.boot.firmware {
-        fix(code);
-        vars_template.iter_mut().for_each(fix);
+        for file in [Some(code), vars_template.as_mut()].into_iter().flatten() {
+            if let FirmwareFile::Path(path) = file {
+                fix(path);
+            }
+        }
     }
     for disk in &mut spec.disks {
         if let Some(DiskSource::File { path, .. }) = &mut disk.source {

@@ -25,6 +25,7 @@ mod firmware;
 mod lifecycle;
 mod memory;
 mod metadata;
+mod numa;
 mod settings;
 mod sysinfo;
 

@@ -24,6 +24,9 @@ use monitor::Monitor;
 /// Most memory of a machine: the devices are looked at, not the RAM.
 const MEMORY: ByteSize = ByteSize::mib(512);
 
+/// Memory of a NUMA node, likewise.
+const NODE: ByteSize = ByteSize::mib(32);
+
 /// Why a machine does not start, or is not what it should be.
 #[derive(Debug)]
 pub enum Failure {
@@ -102,6 +105,11 @@ fn last_words(stderr: &Path) -> String {
 fn on_this_host(spec: &MachineSpec) -> MachineSpec {
     let mut spec = spec.clone();
     spec.memory = spec.memory.min(MEMORY);
+    let nodes = spec.cpu.numa.len() as u64;
+    spec.cpu.numa.iter_mut().for_each(|node| node.memory = NODE);
+    if nodes > 0 {
+        spec.memory = ByteSize(nodes.saturating_mul(NODE.get()));
+    }
     if spec.cpu.model == CpuModel::Host {
         spec.cpu.model = CpuModel::Max;
     }

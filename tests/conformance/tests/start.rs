@@ -13,7 +13,16 @@ use witvirt_core::spec::MachineSpec;
 use witvirt_sdk::domain::Options;
 
 /// Words of QEMU's that say why a machine cannot start here, and what that means.
-const REASONS: &[(&str, &str)] = &[("is not a valid device model name", "this QEMU has no such device")];
+const REASONS: &[(&str, &str)] = &[
+    ("is not a valid device model name", "this QEMU has no such device"),
+    ("doesn't allow setting HyperV", "Hyper-V's features need KVM"),
+    ("cannot enable blob resources without udmabuf", "shared surfaces need /dev/udmabuf"),
+    (
+        "VIRTIO_F_IOMMU_PLATFORM was supported by neither",
+        "QEMU has no IOMMU in front of virtio devices on a conventional PCI bus, under libvirt either",
+    ),
+    ("IDE and SATA disks cannot be", "QEMU has no read-only disks on SATA, which KubeVirt's cloud-init disk there would be"),
+];
 
 /// Machines that are started at a time.
 const AT_A_TIME: usize = 2;
@@ -44,7 +53,7 @@ fn start_all(corpus: &str, machines: &[(String, MachineSpec)]) -> Vec<String> {
             let words = failure.to_string();
             let reason = REASONS.iter().find(|(part, _)| words.contains(part));
             match (reason, failure) {
-                (Some((_, reason)), Failure::Ended(_)) => {
+                (Some((_, reason)), Failure::Ended(_) | Failure::Refused(_)) => {
                     excused.lock().unwrap().push(format!("{name}: {reason} ({words})"));
                 }
                 _ => failed.lock().unwrap().push(format!("{name}: {words}")),

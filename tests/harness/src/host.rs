@@ -266,14 +266,23 @@ pub fn kill(pid: u32, signal: &str) {
 }
 
 /// Asks again and again until there is an answer, for as long as [`PATIENCE`].
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    wait_longer(PATIENCE, what, ask)
+}
+
+/// Asks again and again until there is an answer, for as long as `patience`.
+pub fn wait_longer<T>(
+    patience: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let start = Instant::now();
     loop {
         if let Some(answer) = ask()? {
             return Ok(answer);
         }
-        if start.elapsed() > PATIENCE {
-            bail!("waited {} s in vain for {what}", PATIENCE.as_secs());
+        if start.elapsed() > patience {
+            bail!("waited {} s in vain for {what}", patience.as_secs());
         }
         std::thread::sleep(Duration::from_millis(25));
     }
@@ -294,4 +303,15 @@ pub fn files_below(directory: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Gives this thread, and what it starts, a network of its own where that is permitted: with loopback alone, and all of its
+/// ports free. Elsewhere everything stays as it is.
+pub fn own_network() {
+    // SAFETY: threads share nothing that depends on the network they are in; descriptors are not touched.
+    let moved = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) };
+    if moved.is_ok() {
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+        assert!(up.is_ok_and(|status| status.success()), "loopback cannot be set up by: ip link set lo up");
+    }
 }

@@ -161,7 +161,8 @@ fn short_options<'a>(texts: &[Text<'a>]) -> Vec<Text<'a>> {
     ];
     let mut short = Vec::with_capacity(texts.len());
     for text in texts {
-        let (name, value) = text.text.split_once('=').map_or((text.text, None), |(name, value)| (name, Some(value)));
+        let (name, value) =
+            text.text.split_once('=').map_or((text.text, None), |(name, value)| (name, Some(value)));
         match LONG.iter().find(|(long, _)| *long == name) {
             Some((_, letter)) => {
                 short.push(Text { text: letter, place: text.place });

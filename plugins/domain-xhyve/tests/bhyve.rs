@@ -59,7 +59,11 @@ fn fact(device: Node<'_, '_>, with: &str) -> Option<String> {
     let slot = || {
         let address = child(device, "address").filter(|address| address.attribute("type") == Some("pci"));
         address.map_or(String::new(), |address| {
-            let number = |name| address.attribute(name).map_or("", |text| text.trim_start_matches("0x0").trim_start_matches("0x"));
+            let number = |name| {
+                address
+                    .attribute(name)
+                    .map_or("", |text| text.trim_start_matches("0x0").trim_start_matches("0x"))
+            };
             format!(" at {}:{}", number("slot"), number("function"))
         })
     };
@@ -128,7 +132,8 @@ fn corpus() -> Option<PathBuf> {
 }
 
 fn cases(directory: &Path, suffix: &str) -> Vec<String> {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = entries.filter_map(|name| name.strip_suffix(suffix).map(str::to_owned)).collect();
     names.sort();
     names
@@ -159,10 +164,13 @@ fn arguments_mean_what_libvirt_reads_in_them() {
 fn arguments_that_libvirt_makes_are_read() {
     let Some(corpus) = corpus() else { return };
     let directory = corpus.join("bhyvexml2argvdata");
-    let mut table = String::from("# libvirt's bhyvexml2argvdata, back from .ldargs and .args; written by WITVIRT_BLESS=1.\n");
+    let mut table = String::from(
+        "# libvirt's bhyvexml2argvdata, back from .ldargs and .args; written by WITVIRT_BLESS=1.\n",
+    );
     let mut same = 0;
     for name in cases(&directory, ".args") {
-        let read = |suffix: &str| fs::read_to_string(directory.join(format!("{name}{suffix}"))).unwrap_or_default();
+        let read =
+            |suffix: &str| fs::read_to_string(directory.join(format!("{name}{suffix}"))).unwrap_or_default();
         // Names that libvirt's tests use where a real one would be.
         let script = format!("{}\n{}", read(".ldargs"), read(".args"));
         let script = script.replace("faketapdev", "tap0").replace("fakefirmwaredir", "/firmware");

@@ -87,15 +87,27 @@ fn what_the_program_refuses() {
         (&["-c", "17"], "argv[2]: 17 vCPUs requested but only 16 available"),
         (&["-c", "0"], "argv[2]: \"0\": not a number of virtual CPUs from 1 to 16"),
         (&["-c", "two"], "argv[2]: \"two\": not a number of virtual CPUs from 1 to 16"),
-        (&["-m", "0"], "argv[2]: \"0\": not a size of memory: a number of mebibytes, or one with b, k, m, g, t, p or e behind it"),
-        (&["-U", "8e7af180c54d4aa29bef59d94a1ac572"], "argv[2]: \"8e7af180c54d4aa29bef59d94a1ac572\": not a UUID like 8e7af180-c54d-4aa2-9bef-59d94a1ac572"),
+        (
+            &["-m", "0"],
+            "argv[2]: \"0\": not a size of memory: a number of mebibytes, or one with b, k, m, g, t, p or e behind it",
+        ),
+        (
+            &["-U", "8e7af180c54d4aa29bef59d94a1ac572"],
+            "argv[2]: \"8e7af180c54d4aa29bef59d94a1ac572\": not a UUID like 8e7af180-c54d-4aa2-9bef-59d94a1ac572",
+        ),
         (&["-s", "2,virtio-net", "-s", "0:2:0,virtio-rnd"], "argv[4]: pci slot 0:2:0 already occupied!"),
         (&["-s", "2,virtio-gpu"], "argv[2]: pci slot 0:2:0: unknown device \"virtio-gpu\" of xhyve"),
         (&["-s", "30,xhci,tablet"], "argv[2]: pci slot 0:30:0: unknown device \"xhci\" of xhyve"),
         (&["-s", "1:31:0,lpc"], "argv[2]: lpc: the bridge has to be on bus 0"),
         (&["-s", "1,lpc", "-s", "2,lpc"], "argv[4]: lpc: there is one bridge"),
-        (&["-s", "31,lpc", "-l", "com1,stdio", "-l", "com2,stdio"], "argv[6]: stdio is taken by the other serial port"),
-        (&["-s", "4,virtio-blk,a,nocache"], "argv[2]: nocache: support is unimplemented, and the device fails: leave it out"),
+        (
+            &["-s", "31,lpc", "-l", "com1,stdio", "-l", "com2,stdio"],
+            "argv[6]: stdio is taken by the other serial port",
+        ),
+        (
+            &["-s", "4,virtio-blk,a,nocache"],
+            "argv[2]: nocache: support is unimplemented, and the device fails: leave it out",
+        ),
         (&["-s", "4,virtio-tap,en0"], "argv[2]: \"en0\": a card leads to a tap device, tapN"),
     ] {
         let made = xhyve(words);
@@ -108,7 +120,11 @@ fn what_the_program_refuses() {
 
 #[test]
 fn an_unquoted_command_line_loses_its_tail() {
-    let made = with(&Settings::default(), "xhyve", &["-f", "kexec,k,,earlyprintk=serial", "console=ttyS1", "acpi=off"]);
+    let made = with(
+        &Settings::default(),
+        "xhyve",
+        &["-f", "kexec,k,,earlyprintk=serial", "console=ttyS1", "acpi=off"],
+    );
     has(&made, "<cmdline>earlyprintk=serial</cmdline>");
     assert!(!made.xml.contains("<initrd>"));
     let lost = made.diagnostics.iter().find(|d| d.code == "xhyve.operand.ignored").unwrap();
@@ -133,10 +149,23 @@ fn the_last_of_repeated_ports_counts() {
 
 #[test]
 fn disks_have_the_order_of_their_slots() {
-    let made = xhyve(&["-s", "5,virtio-blk,b.img", "-s", "4,virtio-blk,/a.img,ro,sync", "-s", "3,ahci-cd,path with spaces.iso"]);
+    let made = xhyve(&[
+        "-s",
+        "5,virtio-blk,b.img",
+        "-s",
+        "4,virtio-blk,/a.img,ro,sync",
+        "-s",
+        "3,ahci-cd,path with spaces.iso",
+    ]);
     let (a, b) = (made.xml.find("/a.img").unwrap(), made.xml.find("/vm/b.img").unwrap());
     assert!(a < b, "{}", made.xml);
-    for part in ["cache='writethrough'", "<target dev='vda' bus='virtio'/>", "<readonly/>", "/vm/path with spaces.iso", "<target dev='sda' bus='sata'/>"] {
+    for part in [
+        "cache='writethrough'",
+        "<target dev='vda' bus='virtio'/>",
+        "<readonly/>",
+        "/vm/path with spaces.iso",
+        "<target dev='sda' bus='sata'/>",
+    ] {
         has(&made, part);
     }
     let many: Vec<String> = (1..=8).map(|slot| format!("-s{slot},ahci-hd,/{slot}")).collect();
@@ -146,7 +175,11 @@ fn disks_have_the_order_of_their_slots() {
     let made = xhyve(&["-s", "4,virtio-blk,/dev/disk2"]);
     has(&made, "<source dev='/dev/disk2'/>");
     assert_eq!(said(&made), ["Warning xhyve.disk.device argv[2]"]);
-    let made = with(&Settings::default(), "hyperkit", &["-s", "1,ahci-hd,file:///a%20b.qcow2?sync=os,format=qcow", "-f", "kexec,k,i,c"]);
+    let made = with(
+        &Settings::default(),
+        "hyperkit",
+        &["-s", "1,ahci-hd,file:///a%20b.qcow2?sync=os,format=qcow", "-f", "kexec,k,i,c"],
+    );
     has(&made, "<driver name='qemu' type='qcow2'/>");
     has(&made, "<source file='/a b.qcow2'/>");
 }
@@ -182,7 +215,8 @@ fn settings_decide_what_is_missing() {
     assert!(errors(&with(&Settings::default(), "hyperkit", socket))[0].contains("missing-devices"));
     let settings = Settings { missing_devices: MissingDevices::LeaveOut, ..Settings::default() };
     assert_eq!(said(&with(&settings, "hyperkit", socket)), ["Warning xhyve.device.missing argv[2]"]);
-    let freebsd = &["-s", "4,virtio-blk,a.img", "-s", "5,virtio-blk,b.img", "-f", "fbsd,userboot.so,b.img,"][..];
+    let freebsd =
+        &["-s", "4,virtio-blk,a.img", "-s", "5,virtio-blk,b.img", "-f", "fbsd,userboot.so,b.img,"][..];
     assert!(errors(&with(&Settings::default(), "xhyve", freebsd))[0].contains("userboot.so"));
     let settings = Settings { fbsd: FreeBsdLoader::Disk, ..Settings::default() };
     let made = with(&settings, "xhyve", freebsd);
@@ -193,7 +227,14 @@ fn settings_decide_what_is_missing() {
 #[test]
 fn windows_by_a_boot_rom() {
     let words = [
-        "-w", "-c2", "-s", "5,e1000", "-s", "29,fbuf,tcp=127.0.0.1:29000,w=1024,h=768,wait", "-l", "bootrom,BHYVE_UEFI.fd",
+        "-w",
+        "-c2",
+        "-s",
+        "5,e1000",
+        "-s",
+        "29,fbuf,tcp=127.0.0.1:29000,w=1024,h=768,wait",
+        "-l",
+        "bootrom,BHYVE_UEFI.fd",
     ];
     let made = with(&Settings::default(), "xhyve", &words);
     for part in [
@@ -214,7 +255,8 @@ fn names() {
     let name = |words: &[&str], wanted: Option<&str>| {
         let argv = serde_json::to_string(&words).unwrap();
         let wanted = wanted.map(|name| Name::new(name).unwrap());
-        let made = convert(&argv, &Options { name: wanted, ..Options::default() }, &Settings::default()).unwrap();
+        let made =
+            convert(&argv, &Options { name: wanted, ..Options::default() }, &Settings::default()).unwrap();
         let (_, rest) = made.xml.split_once("<name>").unwrap();
         (rest.split_once('<').unwrap().0.to_owned(), made.diagnostics.iter().any(|d| d.code == "xhyve.name"))
     };
@@ -246,7 +288,16 @@ fn other_programs_need_a_dialect() {
 #[test]
 fn bhyve_has_flags_of_its_own() {
     let run = |words: &[&str]| with(&Settings::default(), "bhyve", words);
-    let made = run(&["-c", "cpus=8,sockets=2,cores=2,threads=2", "-S", "-s", "2,ahci,hd:/a,ro,cd:/b", "-s", "3,nvme,/c", "vm"]);
+    let made = run(&[
+        "-c",
+        "cpus=8,sockets=2,cores=2,threads=2",
+        "-S",
+        "-s",
+        "2,ahci,hd:/a,ro,cd:/b",
+        "-s",
+        "3,nvme,/c",
+        "vm",
+    ]);
     for part in [
         "<topology sockets='2' cores='2' threads='2'/>",
         "<locked/>",
@@ -257,8 +308,21 @@ fn bhyve_has_flags_of_its_own() {
         has(&made, part);
     }
     assert_eq!(errors(&made), [""; 0]);
-    let made = run(&["-l", "bootrom,/code.fd,/vars.fd", "-s", "30,xhci,tablet", "-s", "3,virtio-blk,/a,nocache,sync", "vm"]);
-    for part in ["<nvram>/vars.fd</nvram>", "<input type='tablet' bus='usb'/>", "model='qemu-xhci'", "cache='directsync'"] {
+    let made = run(&[
+        "-l",
+        "bootrom,/code.fd,/vars.fd",
+        "-s",
+        "30,xhci,tablet",
+        "-s",
+        "3,virtio-blk,/a,nocache,sync",
+        "vm",
+    ]);
+    for part in [
+        "<nvram>/vars.fd</nvram>",
+        "<input type='tablet' bus='usb'/>",
+        "model='qemu-xhci'",
+        "cache='directsync'",
+    ] {
         has(&made, part);
     }
     for (words, part) in [

@@ -11,7 +11,8 @@ fn options() -> Options {
 /// The kernel's command line that a script gives, which stands for all of its words; or the refusal.
 fn cmdline(script: &str) -> Result<String, String> {
     let made = convert(script, &options(), &Settings::default()).map_err(|error| {
-        let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+        let source =
+            std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
         format!("{error}{source}")
     })?;
     let (_, rest) = made.xml.split_once("<cmdline>").expect("no <cmdline>");
@@ -104,7 +105,10 @@ fn conditions() {
     }
     // What a condition decides is known where both ways agree only.
     let error = cmdline(&format!("A=a\nif [ -f x ]; then A=b; fi\n{call}")).unwrap_err();
-    assert!(error.contains("line 3: word 2") && error.contains("what a condition decides in line 2"), "{error}");
+    assert!(
+        error.contains("line 3: word 2") && error.contains("what a condition decides in line 2"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -128,7 +132,10 @@ fn what_is_only_known_when_it_runs_is_refused_with_both_lines() {
             continue;
         };
         let error = error.to_string();
-        assert!(error.contains(cause) && error.contains("line 2") && error.contains("JSON array"), "{script}: {error}");
+        assert!(
+            error.contains(cause) && error.contains("line 2") && error.contains("JSON array"),
+            "{script}: {error}"
+        );
     }
     // Whatever no command line depends on does no harm.
     assert_eq!(cmdline("D=$(date); F=`x`; xhyve -f kexec,k,i,a").as_deref(), Ok("a"));

@@ -32,7 +32,6 @@ pub fn run(data: &[u8]) {
 }
 
 /// Scripts with every part of the language, and one line of each dialect.
-#[allow(dead_code)]
 pub fn seeds() -> Vec<Vec<u8>> {
     let texts = [
         include_str!("../../../plugins/domain-xhyve/tests/golden/install.sh"),

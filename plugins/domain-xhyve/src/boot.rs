@@ -101,9 +101,11 @@ fn freebsd(volume: &str, text: Text<'_>, settings: &Settings, guest: &mut Guest,
 }
 
 fn boot_from(volume: &str, place: Place, guest: &mut Guest, findings: &mut Findings) {
+    let alone = guest.disks.len() == 1;
     let is_it = |disk: &&mut Disk| disk.given == volume;
     match guest.disks.iter_mut().find(is_it) {
-        Some(disk) => disk.boot_index = Some(1),
+        // Firmware finds the only one by itself.
+        Some(disk) => disk.boot_index = (!alone).then_some(1),
         None => {
             let message =
                 format!("{}: the volume to start from is none of the machine's disks", quote(volume));
@@ -125,11 +127,10 @@ fn loader(input: &Input, guest: &mut Guest, findings: &mut Findings) {
         };
         return findings.warning(place, "xhyve.loader.missing", message);
     };
-    let grammar = match loader.program {
-        Program::GrubBhyve => "SevEr:d:m:M:c:n:g:",
-        _ => "CSc:d:e:h:l:m:",
+    let (texts, grammar) = match loader.program {
+        Program::GrubBhyve => (short_options(&loader.texts()), "SevEr:d:m:M:c:n:g:"),
+        _ => (loader.texts(), "CSc:d:e:h:l:m:"),
     };
-    let texts = loader.texts();
     let arguments = getopt::parse(&texts, grammar, findings);
     let value = |letter| arguments.flags.iter().rfind(|flag| flag.letter == letter).map(|flag| flag.argument);
     let memory = value(if loader.program == Program::GrubBhyve { 'M' } else { 'm' });
@@ -137,13 +138,40 @@ fn loader(input: &Input, guest: &mut Guest, findings: &mut Findings) {
         check_memory(memory, guest, findings);
     }
     check_name(loader, arguments.operands.first(), guest, findings);
-    let message = "the boot code on the disk itself instead of the loader, which needs some there";
+    let message = "the boot code on the disk itself instead of the loader, which needs some there; drives of a device \
+                   map are taken to have the order of the slots";
     findings.warning(loader.place, "xhyve.loader.replaced", message);
     match (loader.program, value('d'), value('r')) {
         (Program::GrubBhyve, _, Some(root)) => grub_root(root, guest, findings),
         (Program::GrubBhyve, _, None) | (_, None, _) => {}
         (_, Some(disk), _) => boot_from(disk.text, disk.place, guest, findings),
     }
+}
+
+/// grub-bhyve's long options as their short ones.
+fn short_options<'a>(texts: &[Text<'a>]) -> Vec<Text<'a>> {
+    const LONG: [(&str, &str); 7] = [
+        ("--root", "-r"),
+        ("--device-map", "-m"),
+        ("--memory", "-M"),
+        ("--cons-dev", "-c"),
+        ("--directory", "-d"),
+        ("--grub-cfg", "-g"),
+        ("--evga", "-e"),
+    ];
+    let mut short = Vec::with_capacity(texts.len());
+    for text in texts {
+        let (name, value) =
+            text.text.split_once('=').map_or((text.text, None), |(name, value)| (name, Some(value)));
+        match LONG.iter().find(|(long, _)| *long == name) {
+            Some((_, letter)) => {
+                short.push(Text { text: letter, place: text.place });
+                short.extend(value.map(|value| Text { text: value, place: text.place }));
+            }
+            None => short.push(*text),
+        }
+    }
+    short
 }
 
 fn check_memory(memory: Text<'_>, guest: &Guest, findings: &mut Findings) {
@@ -176,7 +204,8 @@ fn grub_root(root: Text<'_>, guest: &mut Guest, findings: &mut Findings) {
         (_, Some(number)) => (true, number),
         _ => (false, ""),
     };
-    let drive = number.parse::<usize>().ok();
+    // "cd" alone is the first.
+    let drive = if number.is_empty() && cdrom { Some(0) } else { number.parse::<usize>().ok() };
     let mut drives = guest.disks.iter_mut().filter(|disk| disk.cdrom == cdrom);
     match drive.and_then(|number| drives.nth(number)) {
         Some(disk) => disk.boot_index = Some(1),

@@ -117,11 +117,11 @@ fn cpus(flag: &Flag<'_>, dialect: Dialect, guest: &mut Guest, findings: &mut Fin
         Some(count) if (1..=most).contains(&count) => guest.cpus = count,
         Some(count) if count > most => {
             let message = format!("{count} vCPUs requested but only {most} available");
-            findings.error(flag.place, "xhyve.cpu.count", message);
+            findings.error(flag.argument.place, "xhyve.cpu.count", message);
         }
         _ => {
             let message = format!("{}: not a number of virtual CPUs from 1 to {most}", quote(text));
-            findings.error(flag.place, "xhyve.cpu.count", message);
+            findings.error(flag.argument.place, "xhyve.cpu.count", message);
         }
     }
 }
@@ -161,7 +161,7 @@ fn memory(flag: &Flag<'_>, guest: &mut Guest, findings: &mut Findings) {
                 "{}: not a size of memory: a number of mebibytes, or one with b, k, m, g, t, p or e behind it",
                 quote(text)
             );
-            findings.error(flag.place, "xhyve.memory.size", message);
+            findings.error(flag.argument.place, "xhyve.memory.size", message);
         }
     }
 }
@@ -172,7 +172,7 @@ fn uuid(flag: &Flag<'_>, guest: &mut Guest, findings: &mut Findings) {
     guest.uuid = uuid::Uuid::parse_str(text).ok().filter(|_| text.len() == 36);
     if guest.uuid.is_none() {
         let message = format!("{}: not a UUID like 8e7af180-c54d-4aa2-9bef-59d94a1ac572", quote(text));
-        findings.error(flag.place, "xhyve.uuid.invalid", message);
+        findings.error(flag.argument.place, "xhyve.uuid.invalid", message);
     }
 }
 

@@ -6,6 +6,9 @@ mod artifact;
 #[path = "../bodies/capacity.rs"]
 #[allow(dead_code)]
 mod capacity;
+#[path = "../bodies/domain_xhyve.rs"]
+#[allow(dead_code)]
+mod domain_xhyve;
 #[path = "../bodies/qcow2.rs"]
 #[allow(dead_code)]
 mod qcow2;
@@ -45,6 +48,7 @@ fn main() -> std::io::Result<()> {
         ("asif", asif::seeds()),
         ("qcow2", qcow2::seeds()),
         ("capacity", capacity::seeds()),
+        ("domain_xhyve", domain_xhyve::seeds()),
         ("artifact", ["containerdisk", "macosvz", "tart", "oras"].map(artifact::seeds).concat()),
         ("parallels", parallels::seeds()),
         ("qed", qed::seeds()),

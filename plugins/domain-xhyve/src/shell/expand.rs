@@ -97,8 +97,9 @@ impl Fields {
     }
 }
 
+/// Bytes of a value, with some for keeping it.
 fn length(value: &Value) -> usize {
-    value.as_ref().map_or(0, |text| text.len())
+    16 + value.as_ref().map_or(0, |text| text.len())
 }
 
 fn check_length(text: &str, line: u32) -> Result<(), ShellError> {
@@ -112,7 +113,7 @@ fn check_length(text: &str, line: u32) -> Result<(), ShellError> {
 enum Expansion {
     One(Value),
     /// Several words inside quotes too.
-    Many(Vec<Value>),
+    Many(Rc<[Value]>),
 }
 
 impl Follower<'_> {
@@ -205,7 +206,7 @@ impl Follower<'_> {
             Some(Expansion::One(Ok(text))) => operator.or_empty && text.is_empty(),
             Some(Expansion::Many(values)) => operator.or_empty && values.is_empty(),
             // Whether it is set at all is not known.
-            Some(Expansion::One(Err(_))) => return Ok(found.unwrap_or(Expansion::Many(Vec::new()))),
+            Some(Expansion::One(Err(_))) => return Ok(found.unwrap_or(Expansion::Many(Rc::new([])))),
         };
         match (operator.kind, empty) {
             (OperatorKind::Alternative, true) => Ok(Expansion::One(Ok("".into()))),
@@ -244,7 +245,7 @@ fn look_up(
         return Ok(state.positional.get(number - 1).cloned().map(Expansion::One));
     }
     match name {
-        "@" => return Ok(Some(Expansion::Many(state.positional.clone()))),
+        "@" => return Ok(Some(Expansion::Many(Rc::clone(&state.positional)))),
         "*" => return several(&state.positional, quoted, line).map(Some),
         "#" => {
             let unknown = state.positional.iter().find_map(|value| value.as_ref().err());
@@ -291,9 +292,9 @@ fn look_up(
 }
 
 /// `$*` and `${name[*]}`.
-fn several(values: &[Value], quoted: bool, line: u32) -> Result<Expansion, ShellError> {
+fn several(values: &Rc<[Value]>, quoted: bool, line: u32) -> Result<Expansion, ShellError> {
     if !quoted {
-        return Ok(Expansion::Many(values.to_vec()));
+        return Ok(Expansion::Many(Rc::clone(values)));
     }
     let mut joined: Value = Ok("".into());
     for (index, value) in values.iter().enumerate() {

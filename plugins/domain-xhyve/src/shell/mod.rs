@@ -9,6 +9,7 @@
 //! of bash.
 
 mod ast;
+mod builtin;
 mod condition;
 mod expand;
 mod follow;

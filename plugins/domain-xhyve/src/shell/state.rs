@@ -20,7 +20,7 @@ pub(super) enum Variable {
     Unset,
     One(Value),
     /// An array.
-    Many(Vec<Value>),
+    Many(Rc<[Value]>),
 }
 
 /// How a command ended.
@@ -34,7 +34,7 @@ pub(super) enum Status {
 #[derive(Debug, Clone)]
 pub(super) struct State {
     variables: BTreeMap<Rc<str>, Variable>,
-    pub(super) positional: Vec<Value>,
+    pub(super) positional: Rc<[Value]>,
     pub(super) directory: Directory,
     /// A file was read into the script, which may set any variable.
     pub(super) sourced: Option<Rc<Unknown>>,
@@ -47,7 +47,7 @@ impl State {
         let directory = directory.map(|path| Directory::Absolute(path.to_owned()));
         Self {
             variables: BTreeMap::new(),
-            positional: Vec::new(),
+            positional: Rc::new([]),
             directory: directory.unwrap_or(Directory::Relative(String::new())),
             sourced: None,
             status: Status::Known(true),
@@ -84,7 +84,7 @@ impl State {
             self.directory = Directory::Unknown(Rc::clone(&why));
         }
         if self.positional != other.positional {
-            self.positional = vec![Err(why)];
+            self.positional = Rc::new([Err(why)]);
         }
         self.sourced = self.sourced.or(other.sourced);
         if self.status != other.status {

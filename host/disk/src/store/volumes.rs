@@ -116,18 +116,23 @@ impl Store {
         Ok(volumes)
     }
 
-    /// Removes a volume and its content. Whether a machine uses it is for the caller to know.
+    /// Removes a volume and its content.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `InUse` while a machine has it open, of whichever process.
     pub fn remove_volume(&self, name: &Name) -> Result<()> {
         let _lock = self.lock(FlockOperation::LockExclusive)?;
-        match self.volumes.remove_file(raw_name(name)) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        let file = match dirs::open(&self.volumes, &raw_name(name), OFlags::RDONLY) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(Error::new(ErrorKind::NotFound, format!("there is no volume \"{name}\"")));
             }
-            removed => removed.doing(|| format!("remove the volume {name}"))?,
+            file => file?,
+        };
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let message = format!("the volume {name} is in use: stop the machine that has it first");
+            return Err(Error::new(ErrorKind::InUse, message));
         }
+        dirs::remove(&self.volumes, &raw_name(name))?;
         dirs::sync(&self.volumes)
     }
 

@@ -1,4 +1,5 @@
-//! Documents and what converters say of them.
+//! Documents and what converters say of them. The media types here are those that converters of this repository have in
+//! common; a document may be of any.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,12 +9,26 @@ use crate::error::PluginError;
 pub const DOMAIN_XML: &str = "application/vnd.libvirt.domain+xml";
 /// Media type of a machine spec as JSON.
 pub const MACHINE_JSON: &str = "application/vnd.witvirt.machine.v1+json";
+/// Media type of KubeVirt manifests: one or many YAML documents or JSON, lists too; a VirtualMachine or
+/// VirtualMachineInstance and everything it names (Secrets, ConfigMaps, DataVolumes, claims, instancetypes, preferences)
+/// in the same text.
+pub const KUBEVIRT: &str = "application/vnd.kubevirt+yaml";
+/// Media type of command lines of xhyve, hyperkit and bhyve: a shell script, one line, or a JSON array of arguments.
+pub const XHYVE: &str = "application/vnd.xhyve.commandline";
+/// Media type of what conditions and hooks know of a machine: `{"name", "namespace"?, "labels": {}, "annotations": {},
+/// "os"?, "resource"?}`; `resource` is the VirtualMachineInstance as JSON. What converts a source that has labels or
+/// annotations offers this as a second target.
+pub const CONTEXT_JSON: &str = "application/vnd.witvirt.context.v1+json";
+/// Media type of a list of the machines that a document holds: `{"machines": [{"name", "namespace"?}]}`.
+pub const MACHINES_JSON: &str = "application/vnd.witvirt.machines.v1+json";
+/// Media type of KubeVirt's `CloudInitData` as JSON, which its hook `PreCloudInitIso` has on both sides.
+pub const CLOUD_INIT_JSON: &str = "application/vnd.kubevirt.cloudinit+json";
 
 /// A text and what it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Document {
-    /// See [`DOMAIN_XML`] and [`MACHINE_JSON`].
+    /// See the constants of this module.
     pub media_type: String,
     /// The text.
     pub body: String,
@@ -49,6 +64,19 @@ pub struct Diagnostic {
     /// Line in the input document, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
+}
+
+impl Diagnostic {
+    /// Without a place in the document.
+    pub fn new(severity: Severity, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity, code: code.into(), message: message.into(), path: None, line: None }
+    }
+
+    /// At a place of the input document.
+    #[must_use]
+    pub fn at(self, path: impl Into<String>, line: u32) -> Self {
+        Self { path: Some(path.into()), line: Some(line), ..self }
+    }
 }
 
 /// What a converter made.

@@ -14,6 +14,7 @@
 
 mod boot;
 mod clock;
+mod converter;
 mod cpu;
 mod devices;
 mod document;
@@ -21,9 +22,6 @@ mod domain;
 mod draft;
 mod features;
 mod firmware;
-// The names of component exports are none that a native linker takes.
-#[cfg(target_arch = "wasm32")]
-mod glue;
 mod lifecycle;
 mod memory;
 mod metadata;
@@ -35,6 +33,7 @@ use witvirt_sdk::core::Name;
 use witvirt_sdk::core::domain::Diagnostic;
 use witvirt_sdk::core::spec::MachineSpec;
 
+pub use converter::Libvirt;
 pub use settings::{FirmwareSettings, InvalidSettings, OtherNetworks, Settings};
 
 /// Result of a conversion.

@@ -79,20 +79,29 @@ impl Settings {
         // serde would take an array as well.
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)?;
         let settings = Self::deserialize(serde_json::Value::Object(object))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Checks what the shape does not say.
+    ///
+    /// # Errors
+    /// [`InvalidSettings::Path`] names the key.
+    pub fn check(&self) -> Result<(), InvalidSettings> {
         let code = |firmware: &Option<FirmwareSettings>| firmware.as_ref().map(|f| f.code.clone());
         let vars =
             |firmware: &Option<FirmwareSettings>| firmware.as_ref().and_then(|f| f.vars_template.clone());
         for (key, path) in [
-            ("firmware.code", code(&settings.firmware)),
-            ("firmware.vars-template", vars(&settings.firmware)),
-            ("secure-firmware.code", code(&settings.secure_firmware)),
-            ("secure-firmware.vars-template", vars(&settings.secure_firmware)),
+            ("firmware.code", code(&self.firmware)),
+            ("firmware.vars-template", vars(&self.firmware)),
+            ("secure-firmware.code", code(&self.secure_firmware)),
+            ("secure-firmware.vars-template", vars(&self.secure_firmware)),
         ] {
             if let Some(path) = path.filter(|path| !path.starts_with('/')) {
                 return Err(InvalidSettings::Path { key, path });
             }
         }
-        Ok(settings)
+        Ok(())
     }
 
     /// JSON schema of the settings.

@@ -1,8 +1,8 @@
 //! What an author of a witvirt plugin needs besides the contract in `wit/`: the shared types, logging with panics
 //! included, and the machine spec that documents are made of.
 //!
-//! For plugins of disk formats and of layouts of artifacts there are traits and macros that leave nothing else to write:
-//! [`disk`] and [`artifact`].
+//! For each kind of plugin there are traits and macros that leave nothing else to write: [`disk`] for disk formats,
+//! [`artifact`] for layouts of artifacts, [`domain`] for converters of documents.
 //!
 //! A plugin is a `cdylib` for `wasm32-unknown-unknown`. Its glue generates the bindings of its world, with the shared
 //! interfaces taken from here, implements [`Plugin`] and the world's `Guest` traits, and exports them:
@@ -10,8 +10,8 @@
 //! ```ignore
 //! mod bindings {
 //!     wit_bindgen::generate!({
-//!         path: ["../../wit/types", "../../wit/domain"],
-//!         world: "witvirt:domain/domain-converter",
+//!         path: ["../../wit/types", "../../wit/disk"],
+//!         world: "witvirt:disk/disk-format",
 //!         with: {
 //!             "witvirt:types/errors@0.1.0": witvirt_sdk::errors,
 //!             "witvirt:types/log@0.1.0": witvirt_sdk::log,
@@ -30,9 +30,12 @@ pub use witvirt_core as core;
 pub mod artifact;
 mod bindings;
 pub mod disk;
+pub mod domain;
 
 pub use bindings::errors::{self, Error, ErrorKind};
 pub use bindings::log;
+#[doc(hidden)]
+pub use wit_bindgen;
 
 /// Who a plugin says it is.
 #[derive(Debug, Clone)]

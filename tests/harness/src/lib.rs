@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 pub mod front;
 pub mod guest;
 pub mod host;
+pub mod kubevirt;
 pub mod oci;
 pub mod registry;
 pub mod terminal;

@@ -25,7 +25,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Programs that only tests need: oracles, and a second opinion on the host.
-const TESTED_WITH: [(&str, &str); 11] = [
+const TESTED_WITH: [(&str, &str); 14] = [
     ("qemu-img", "qemu-utils"),
     ("virt-host-validate", "libvirt-clients"),
     ("docker-registry", "docker-registry"),
@@ -37,6 +37,10 @@ const TESTED_WITH: [(&str, &str); 11] = [
     ("bzip2", "bzip2"),
     ("xz", "xz-utils"),
     ("zstd", "zstd"),
+    // The other end of KubeVirt's hook protocol. Modules of Python are told by their files.
+    ("protoc", "protobuf-compiler"),
+    ("/usr/lib/python3/dist-packages/grpc/__init__.py", "python3-grpcio"),
+    ("/usr/lib/python3/dist-packages/google/protobuf/__init__.py", "python3-protobuf"),
 ];
 
 /// Installs what the demo needs and is missing, by apt; does nothing when everything is there.

@@ -124,7 +124,9 @@ async fn pre_cloud_init_iso(
         (Some(data), _) => (true, data),
         (None, Some(source)) => (false, of_older_form(source)),
         (None, None) => {
-            return Err(Status::invalid_argument("neither cloudInitData nor cloudInitNoCloudSource is given"));
+            return Err(Status::invalid_argument(
+                "neither cloudInitData nor cloudInitNoCloudSource is given",
+            ));
         }
     };
     let data = run(&server, "PreCloudInitIso", move |hooks| hooks.cloud_init(data, &vmi)).await?;

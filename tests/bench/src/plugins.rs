@@ -48,7 +48,8 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-fn entry(name: &str, kind: PluginKind) -> Result<PluginEntry> {
+/// A plugin as the config has it that says nothing of it.
+pub fn entry(name: &str, kind: PluginKind) -> Result<PluginEntry> {
     Ok(PluginEntry {
         name: Name::new(name)?,
         kind,

@@ -12,6 +12,7 @@ pub mod pipeline;
 mod plugins;
 mod push;
 mod resources;
+mod sidecar;
 mod upkeep;
 mod watch;
 
@@ -25,6 +26,7 @@ use witvirt_machine::Machines;
 pub use import::name_of;
 pub use lazy::name_of as name_of_url;
 pub use plugins::Plugins;
+pub use sidecar::PipelineHooks;
 pub(crate) use watch::with_progress_of;
 
 use crate::api::document::{Conversion, ConvertRequest};

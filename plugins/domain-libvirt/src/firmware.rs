@@ -1,7 +1,7 @@
 //! `<loader>`, `<nvram>` and `<os firmware>`.
 
 use witvirt_sdk::core::domain::Severity;
-use witvirt_sdk::core::spec::Firmware;
+use witvirt_sdk::core::spec::{Firmware, FirmwareFile};
 
 use crate::document::{Element, RUNTIME, Value, Waiver};
 use crate::draft::Draft;
@@ -106,7 +106,8 @@ fn explicit(
         return;
     }
     let vars_template = if stateless { None } else { template(code, nvram, draft) };
-    draft.spec.boot.firmware = Firmware::Uefi { code: code.text.to_owned(), vars_template, secure };
+    let vars_template = vars_template.map(FirmwareFile::Path);
+    draft.spec.boot.firmware = Firmware::Uefi { code: code.text.into(), vars_template, secure };
 }
 
 /// The template that `<nvram>` names, else the configured one, else the domain's own variable store.
@@ -179,7 +180,7 @@ fn configured(os: Element<'_>, nvram: Option<Element<'_>>, secure: bool, draft: 
     if let (Some(template), Firmware::Uefi { vars_template, .. }) =
         (nvram.attribute("template"), &mut draft.spec.boot.firmware)
     {
-        *vars_template = Some(template.text.to_owned());
+        *vars_template = Some(template.text.into());
     }
     if let Some(store) = own_store(nvram) {
         store.report(OWN_STORE.severity, OWN_STORE.code, || OWN_STORE.reason.to_owned());

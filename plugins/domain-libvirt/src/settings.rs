@@ -1,7 +1,7 @@
 //! What an operator can choose.
 
 use serde::Deserialize;
-use witvirt_sdk::core::spec::Firmware;
+use witvirt_sdk::core::spec::{Firmware, FirmwareFile};
 
 /// The settings; every key has a default.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -110,7 +110,8 @@ impl Settings {
 
 impl FirmwareSettings {
     pub(crate) fn firmware(&self, secure: bool) -> Firmware {
-        Firmware::Uefi { code: self.code.clone(), vars_template: self.vars_template.clone(), secure }
+        let vars_template = self.vars_template.clone().map(FirmwareFile::Path);
+        Firmware::Uefi { code: self.code.clone().into(), vars_template, secure }
     }
 }
 

@@ -31,6 +31,7 @@ pub mod artifact;
 mod bindings;
 pub mod disk;
 pub mod domain;
+pub mod xml;
 
 pub use bindings::errors::{self, Error, ErrorKind};
 pub use bindings::log;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use witvirt_core::domain::{DOMAIN_XML, MACHINE_JSON};
 
 use super::args::{DocumentArgs, DomainCommand, Target};
-use super::explain::{explain, show};
+use super::explain::{explain, remarks, show};
 use super::output::{self, Paint};
 use super::{Context, input, local};
 use crate::api;
@@ -50,6 +50,9 @@ fn print_result(context: &Context, conversion: &Conversion) -> anyhow::Result<Ex
     let paint = Paint::stderr();
     for diagnostic in conversion.stages.iter().flat_map(|stage| &stage.diagnostics) {
         eprintln!("{}", show(diagnostic, paint));
+    }
+    for remark in remarks(conversion, paint) {
+        eprintln!("{remark}");
     }
     if !conversion.problems.is_empty() {
         let message = conversion.problems.join("\n");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde_json::json;
 use witvirt_core::domain::{DOMAIN_XML, MACHINE_JSON};
-use witvirt_core::spec::{DiskSource, Firmware, MachineSpec};
+use witvirt_core::spec::{DiskSource, Firmware, FirmwareFile, MachineSpec};
 use witvirt_core::{ByteSize, Name};
 
 use crate::api::document::ConvertRequest;
@@ -66,7 +66,7 @@ pub fn definition(file: &str, name: Option<&Name>, pipeline: Option<&str>) -> an
                 body: text,
                 pipeline: pipeline.map(str::to_owned),
                 name: name.map(ToString::to_string),
-                to: None,
+                ..ConvertRequest::default()
             }));
         }
     };
@@ -89,7 +89,7 @@ pub fn document(file: &str, media_type: Option<&str>) -> anyhow::Result<ConvertR
         Kind::Toml => bail!("{file} is a machine already: there is nothing to convert"),
     };
     let media_type = media_type.unwrap_or(guessed).to_owned();
-    Ok(ConvertRequest { media_type, body, pipeline: None, name: None, to: None })
+    Ok(ConvertRequest { media_type, body, ..ConvertRequest::default() })
 }
 
 /// A machine over an image, by its name or digest.
@@ -189,8 +189,11 @@ fn make_absolute(spec: &mut MachineSpec, base: &Path) {
     };
     [&mut spec.boot.kernel, &mut spec.boot.initrd].into_iter().flatten().for_each(fix);
     if let Firmware::Uefi { code, vars_template, .. } = &mut spec.boot.firmware {
-        fix(code);
-        vars_template.iter_mut().for_each(fix);
+        for file in [Some(code), vars_template.as_mut()].into_iter().flatten() {
+            if let FirmwareFile::Path(path) = file {
+                fix(path);
+            }
+        }
     }
     for disk in &mut spec.disks {
         if let Some(DiskSource::File { path, .. }) = &mut disk.source {

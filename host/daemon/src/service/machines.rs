@@ -218,7 +218,8 @@ impl Service {
             return Err(Error::new(ErrorKind::Refused, conversion.problems.join("\n"))
                 .hint("`witvirt domain explain FILE` shows each stage"));
         }
-        let diagnostics = conversion.stages.into_iter().flat_map(|stage| stage.diagnostics).collect();
+        let of_stages = conversion.stages.into_iter().flat_map(|stage| stage.diagnostics);
+        let diagnostics = of_stages.chain(conversion.diagnostics).collect();
         let spec = conversion
             .machine
             .ok_or_else(|| Error::new(ErrorKind::Invalid, "the pipeline stops before a machine"))?;

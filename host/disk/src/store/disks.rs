@@ -78,6 +78,12 @@ impl Store {
                 ErrorKind::InvalidInput,
                 format!("{url} has to be imported before there is a disk over it"),
             )),
+            DiskSource::Data { .. } => {
+                Err(Error::new(ErrorKind::Unsupported, "data disks are not built yet"))
+            }
+            DiskSource::Overlay { .. } => {
+                Err(Error::new(ErrorKind::Unsupported, "overlays over volumes are not made yet"))
+            }
             DiskSource::Volume { name, .. } => Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("the volume {name} has no disk of the machine's own"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cap_std::fs::{DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
-use witvirt_core::spec::{Firmware, MachineSpec};
+use witvirt_core::spec::{Firmware, FirmwareFile, MachineSpec};
 use witvirt_hypervisor::{ErrorKind as HypervisorErrorKind, Launch, Started};
 
 use super::{Driver, Shared};
@@ -80,15 +80,21 @@ fn prepare(shared: &Shared, dir: &MachineDir, spec: &MachineSpec, log: &ConsoleL
         let opened = resources.file(path);
         opened.map(Some).map_err(|error| unavailable(&format!("{what} {path} of {name}"), error))
     };
+    let open_firmware = |what: &str, file: &FirmwareFile| match file {
+        FirmwareFile::Path(path) => open(what, &Some(path.clone())),
+        FirmwareFile::Image { .. } => {
+            Err(Error::new(ErrorKind::Resource, "firmware from the store is not possible yet"))
+        }
+    };
     let (code, vars) = match &spec.boot.firmware {
         Firmware::Bios => (None, None),
-        Firmware::Uefi { code, vars_template, .. } => (Some(code.clone()), vars_template.clone()),
+        Firmware::Uefi { code, vars_template, .. } => (Some(code), vars_template.as_ref()),
     };
     let firmware_vars = match vars {
         None => None,
         Some(_) if dir.dir().exists(VARS) => Some(open_vars(dir)?),
-        template => {
-            let template = open("variable template", &template)?;
+        Some(template) => {
+            let template = open_firmware("variable template", template)?;
             template.map(|template| copy_vars(dir, template).and_then(|()| open_vars(dir))).transpose()?
         }
     };
@@ -100,7 +106,7 @@ fn prepare(shared: &Shared, dir: &MachineDir, spec: &MachineSpec, log: &ConsoleL
         disks,
         kernel: open("kernel", &spec.boot.kernel)?,
         initrd: open("initrd", &spec.boot.initrd)?,
-        firmware_code: open("firmware", &code)?,
+        firmware_code: code.map(|code| open_firmware("firmware", code)).transpose()?.flatten(),
         firmware_vars,
         tpm_state: spec.tpm.is_some().then(|| dir.tpm()).transpose()?,
     })

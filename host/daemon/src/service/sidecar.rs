@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashSet};
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use serde_json::Value;
-use witvirt_core::domain::{CLOUD_INIT_JSON, DOMAIN_XML, Diagnostic, Severity};
+use witvirt_core::domain::{DOMAIN_XML, Diagnostic, Severity};
 use witvirt_core::{ErrorKind, Name};
 use witvirt_hooks::cloud_init::CloudInitData;
 use witvirt_hooks::server::{DomainCall, Hooks, Refusal};
 
 use super::Plugins;
-use super::pipeline::{self, Converters};
+use super::pipeline;
 use crate::api::document::{Context, Conversion, ConvertRequest};
 use crate::api::{self, Error};
 use crate::config::{Action, Config, Pipeline, Step};
@@ -48,9 +48,9 @@ impl PipelineHooks {
         let mut needed = config.clone();
         let named: HashSet<&Name> = domain.steps.iter().flat_map(plugins_of).collect();
         needed.plugins.retain(|plugin| named.contains(&plugin.name));
-        let plugins = Plugins::load(&needed).map_err(|failures| anyhow::anyhow!(failures.join("\n")))?;
+        let plugins = load(needed).map_err(|failures| anyhow::anyhow!(failures.join("\n")))?;
         pipeline::check(domain, &plugins).with_context(|| format!("pipeline {name}"))?;
-        let cloud_init = of_cloud_init(domain, &plugins);
+        let cloud_init = pipeline::cloud_init::pipeline(domain, &plugins);
         Ok(Self { plugins, domain: domain.clone(), cloud_init })
     }
 
@@ -101,6 +101,25 @@ impl Hooks for PipelineHooks {
     }
 }
 
+/// Loads plugins, and compiles them for this run where the code that is there cannot be used and no other be kept: in
+/// images it is of another user, or for another processor, and nothing of an image may be writable. The engine trusts the
+/// directory for temporary files no more than any other.
+fn load(mut config: Config) -> Result<Plugins, Vec<String>> {
+    let failures = match Plugins::load(&config) {
+        Ok(plugins) => return Ok(plugins),
+        Err(failures) => failures,
+    };
+    let user = rustix::process::geteuid().as_raw();
+    config.cache_directory = std::env::temp_dir().join(format!("witvirt-{user}"));
+    let plugins = Plugins::load(&config).map_err(|_| failures.clone())?;
+    tracing::warn!(
+        cache = %config.cache_directory.display(),
+        "compiled plugins are kept elsewhere than the config says: {}",
+        failures.join("; ")
+    );
+    Ok(plugins)
+}
+
 /// The plugins that a step may call.
 fn plugins_of(step: &Step) -> Vec<&Name> {
     match &step.action {
@@ -108,23 +127,6 @@ fn plugins_of(step: &Step) -> Vec<&Name> {
         Action::Ordered(ordered) => ordered.plugins.values().collect(),
         Action::Socket(_) => Vec::new(),
     }
-}
-
-/// The steps of a pipeline all of whose plugins read and write the data of cloud-init.
-fn of_cloud_init(domain: &Pipeline, plugins: &Plugins) -> Option<Pipeline> {
-    let offers = |name: &Name| {
-        plugins.converter(name).is_some_and(|converter| {
-            let both = |(from, to): &(String, String)| from == CLOUD_INIT_JSON && to == CLOUD_INIT_JSON;
-            converter.conversions().iter().any(both)
-        })
-    };
-    let edits = |step: &&Step| {
-        let plugins = plugins_of(step);
-        !plugins.is_empty() && plugins.into_iter().all(offers)
-    };
-    let steps: Vec<Step> = domain.steps.iter().filter(edits).cloned().collect();
-    let (source, target) = (CLOUD_INIT_JSON.to_owned(), CLOUD_INIT_JSON.to_owned());
-    (!steps.is_empty()).then(|| Pipeline { steps, source, target, ..domain.clone() })
 }
 
 /// What hooks are told of a machine: from its VirtualMachineInstance, a Kubernetes object.
@@ -150,7 +152,10 @@ fn context(vmi: &str) -> Result<Context, Refusal> {
     let Metadata { name, namespace, labels, annotations } =
         Instance::deserialize(&resource).map_err(unreadable)?.metadata;
     let (labels, annotations) = (labels.unwrap_or_default(), annotations.unwrap_or_default());
-    let os = OF_SYSTEM.iter().find_map(|key| annotations.get(*key).or_else(|| labels.get(*key))).cloned();
+    let os = OF_SYSTEM.iter().find_map(|key| annotations.get(*key).or_else(|| labels.get(*key)));
+    // Other words are no names of systems, and nothing that keeps a machine from starting.
+    let plain = |word: &String| word.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter));
+    let os = os.filter(|word| plain(word) && (1..=63).contains(&word.len())).map(|word| word.to_ascii_lowercase());
     Ok(Context { name, namespace, labels, annotations, os, resource: Some(resource) })
 }
 

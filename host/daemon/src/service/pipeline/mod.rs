@@ -1,5 +1,6 @@
 //! From a document to a machine, through the converters that the config names.
 
+pub mod cloud_init;
 mod condition;
 mod conflict;
 mod context;
@@ -68,10 +69,13 @@ pub fn convert(
     if several(&plan, request, &mut conversion) {
         return Ok(conversion);
     }
-    let document = Run::new(&plan, request, &mut conversion).all();
+    let (document, context) = Run::new(&plan, request, &mut conversion).all();
     conversion.conflicts = conflict::find(&conversion.stages);
     if document.media_type == MACHINE_JSON && conversion.problems.is_empty() {
         finish(&mut conversion, &document.body, request.name.as_deref());
+        if conversion.problems.is_empty() {
+            cloud_init::edit(pipeline, converters, context.unwrap_or_default(), &mut conversion);
+        }
     }
     Ok(conversion)
 }

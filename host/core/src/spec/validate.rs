@@ -136,6 +136,15 @@ impl MachineSpec {
             let repeated = disk.boot_index.is_some_and(|n| !indexes.insert(n));
             found.refuse(repeated, format!("{path}.boot-index"), "used twice");
         }
+        let data = self.disks.iter().filter_map(|disk| match &disk.source {
+            Some(DiskSource::Data { files, .. }) => Some(data::size(files)),
+            _ => None,
+        });
+        found.refuse(
+            data.fold(0u64, u64::saturating_add) > data::MAX_ALL_DATA.get(),
+            "disks",
+            format!("data disks with more than {} together", data::MAX_ALL_DATA),
+        );
         for (index, interface) in self.interfaces.iter().enumerate() {
             let repeated = interface.boot_index.is_some_and(|n| !indexes.insert(n));
             found.refuse(repeated, format!("interfaces[{index}].boot-index"), "used twice");

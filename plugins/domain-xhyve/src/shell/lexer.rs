@@ -144,7 +144,10 @@ impl<'a> Cursor<'a> {
             let line = self.line;
             match self.peek() {
                 None => {
-                    return Err(ShellError::Syntax { line: from, what: "a \" that is not closed".to_owned() });
+                    return Err(ShellError::Syntax {
+                        line: from,
+                        what: "a \" that is not closed".to_owned(),
+                    });
                 }
                 Some('"') => {
                     self.next();
@@ -322,7 +325,10 @@ impl<'a> Cursor<'a> {
                 },
                 Some(c) => text.push(c),
                 None => {
-                    return Err(ShellError::Syntax { line: from, what: "a $' that is not closed".to_owned() });
+                    return Err(ShellError::Syntax {
+                        line: from,
+                        what: "a $' that is not closed".to_owned(),
+                    });
                 }
             }
         }

@@ -3,6 +3,7 @@
 //! what they make of it is the machine's as if the document had said so.
 
 use serde_json::{Map, Value};
+use witvirt_core::Name;
 use witvirt_core::domain::{CLOUD_INIT_JSON, Diagnostic, Document, Severity};
 use witvirt_core::spec::{DataFile, Disk, DiskSource, MachineSpec};
 use witvirt_hooks::cloud_init::CloudInitData;
@@ -42,7 +43,7 @@ const LAYOUTS: [Layout; 2] = [
 
 /// The part of a pipeline that edits the data of cloud-init; `None` where there is no such part.
 pub fn pipeline(whole: &Pipeline, converters: &dyn Converters) -> Option<Pipeline> {
-    let offers = |name| {
+    let offers = |name: &Name| {
         let found = converters.converter(name);
         found.is_some_and(|plugin| offers(plugin.as_ref(), CLOUD_INIT_JSON, CLOUD_INIT_JSON))
     };
@@ -95,7 +96,7 @@ fn edit_machine(
 }
 
 fn layout(disk: &Disk) -> Option<&'static Layout> {
-    let DiskSource::Data { label, .. } = &disk.source else { return None };
+    let Some(DiskSource::Data { label, .. }) = &disk.source else { return None };
     LAYOUTS.iter().find(|layout| layout.label.eq_ignore_ascii_case(label))
 }
 
@@ -108,7 +109,7 @@ fn edit_disk(
 ) {
     let Some(layout) = layout(disk) else { return };
     let title = format!("disk {}", disk.name);
-    let DiskSource::Data { files, .. } = &mut disk.source else { return };
+    let Some(DiskSource::Data { files, .. }) = &mut disk.source else { return };
     let Some(sent) = read(layout, files, machine, &title) else {
         return conversion.diagnostics.push(told(
             Severity::Warning,

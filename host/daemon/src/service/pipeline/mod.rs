@@ -66,10 +66,19 @@ pub fn convert(
         }
         _ => {}
     }
-    if several(&plan, request, &mut conversion) {
+    let (document, context) = Run::new(&plan, request, &mut conversion).all();
+    if !conversion.problems.is_empty()
+        && let Some(machines) = several(&plan, request)
+    {
+        let mut conversion = begin(pipeline.name.as_str(), request);
+        conversion.problems.push(format!(
+            "the document holds {} machines: {}; one of them has to be selected",
+            machines.len(),
+            machines.join(", ")
+        ));
+        conversion.machines = machines;
         return Ok(conversion);
     }
-    let (document, context) = Run::new(&plan, request, &mut conversion).all();
     conversion.conflicts = conflict::find(&conversion.stages);
     if document.media_type == MACHINE_JSON && conversion.problems.is_empty() {
         finish(&mut conversion, &document.body, request.name.as_deref());
@@ -165,27 +174,16 @@ fn inform(plan: &Plan, request: &ConvertRequest, to: &str, conversion: &mut Conv
     Ok(())
 }
 
-/// Whether the document holds several machines of which none was selected; or cannot be read.
-fn several(plan: &Plan, request: &ConvertRequest, conversion: &mut Conversion) -> bool {
-    if request.select.is_some() || plan.steps.is_empty() {
-        return false;
+/// The machines of a document that holds several and of which none was selected. Only asked once a converter has refused the
+/// document, as it has to where it cannot know which one is meant.
+fn several(plan: &Plan, request: &ConvertRequest) -> Option<Vec<String>> {
+    if request.select.is_some() {
+        return None;
     }
-    match context::machines(&plan.informants, &document(request), &Value::Object(options(request))) {
-        Ok(Some(machines)) if machines.len() > 1 => {
-            let names = machines.join(", ");
-            conversion.problems.push(format!(
-                "the document holds {} machines: {names}; one of them has to be selected",
-                machines.len()
-            ));
-            conversion.machines = machines;
-            true
-        }
-        Ok(_) => false,
-        Err(problem) => {
-            conversion.problems.push(problem);
-            true
-        }
-    }
+    let options = Value::Object(options(request));
+    // Where this fails too, the first failure tells more.
+    let machines = context::machines(&plan.informants, &document(request), &options).ok()??;
+    (machines.len() > 1).then_some(machines)
 }
 
 fn begin(pipeline: &str, request: &ConvertRequest) -> Conversion {

@@ -9,6 +9,7 @@ pub mod efi;
 pub mod front;
 pub mod guest;
 pub mod host;
+pub mod kubevirt;
 pub mod macos;
 pub mod netboot;
 pub mod oci;

@@ -31,7 +31,7 @@ pub const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE.fd";
 pub const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS.fd";
 
 /// Programs and files that only tests need: oracles, and a second opinion on the host.
-const TESTED_WITH: [(&str, &str); 19] = [
+const TESTED_WITH: [(&str, &str); 22] = [
     ("qemu-img", "qemu-utils"),
     ("virt-host-validate", "libvirt-clients"),
     ("docker-registry", "docker-registry"),
@@ -47,6 +47,10 @@ const TESTED_WITH: [(&str, &str); 19] = [
     ("xorriso", "xorriso"),
     ("bsdtar", "libarchive-tools"),
     ("ssh", "openssh-client"),
+    // The other end of KubeVirt's hook protocol. Modules of Python are told by their files.
+    ("protoc", "protobuf-compiler"),
+    ("/usr/lib/python3/dist-packages/grpc/__init__.py", "python3-grpcio"),
+    ("/usr/lib/python3/dist-packages/google/protobuf/__init__.py", "python3-protobuf"),
     (OVMF_CODE, "ovmf"),
     ("mcopy", "mtools"),
     ("xmllint", "libxml2-utils"),

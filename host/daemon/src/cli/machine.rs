@@ -65,6 +65,7 @@ pub(super) async fn machine(context: &Context, command: Command) -> anyhow::Resu
         | Command::Plugin(_)
         | Command::Host(_)
         | Command::Config(_)
+        | Command::HookSidecar(_)
         | Command::Completion { .. } => {}
     }
     Ok(ExitCode::SUCCESS)

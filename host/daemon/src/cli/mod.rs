@@ -5,6 +5,7 @@ mod convert;
 mod document;
 mod explain;
 mod filter;
+mod hook_sidecar;
 mod image;
 mod input;
 mod kept;
@@ -91,6 +92,7 @@ fn run(context: &Context, command: Command) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::Config(command) => return system::config(context, command),
+        Command::HookSidecar(args) => return hook_sidecar::hook_sidecar(context, args),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

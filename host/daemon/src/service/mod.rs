@@ -13,6 +13,7 @@ mod plugins;
 mod ports;
 mod push;
 mod resources;
+mod sidecar;
 pub mod trial;
 mod upkeep;
 mod volumes;
@@ -29,6 +30,7 @@ pub use import::name_of;
 pub use lazy::name_of as name_of_url;
 pub use machines::refused;
 pub use plugins::Plugins;
+pub use sidecar::PipelineHooks;
 pub(crate) use watch::with_progress_of;
 
 use crate::api::document::{Conversion, ConvertRequest};

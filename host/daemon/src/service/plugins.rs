@@ -1,13 +1,16 @@
 //! The plugins that serve, and their exchange while they do.
 
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use witvirt_core::Name;
 use witvirt_core::artifact::{ArtifactLayout, ArtifactLayouts};
 use witvirt_core::domain::Converter;
 use witvirt_core::format::{Format, Formats};
+use witvirt_core::hook::{DomainHook, DomainHooks};
 use witvirt_core::plugin::PluginEntry;
 use witvirt_engine::{CompileCommand, Engine, EngineOptions, LoadReport, Loaded};
+use witvirt_hooks::client::Sidecars;
 
 use super::admission::Judge;
 use super::pipeline::Converters;
@@ -175,6 +178,10 @@ impl Converters for Plugins {
                 _ => None,
             }
         })
+    }
+
+    fn hook(&self, socket: &Path) -> Option<Arc<dyn DomainHook>> {
+        Some(Sidecars.hook(socket))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod document;
+mod hooks;
 mod image;
 mod machine;
 mod system;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 pub use document::{ContextArgs, DocumentArgs, DocumentType, DomainCommand, Target};
+pub use hooks::HookSidecarArgs;
 pub use image::{AccessArgs, ImageCommand, ImportArgs, Pull, PushArgs};
 pub use machine::{
     CreateArgs, EventArgs, LogArgs, Names, PsArgs, RmArgs, RunArgs, StartArgs, StopArgs, Until, WaitArgs,
@@ -151,6 +153,11 @@ pub enum Command {
     /// The configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Run a pipeline's converters as a hook sidecar of KubeVirt; ends with the machine
+    #[command(
+        after_help = "Examples:\n  witvirt hook-sidecar --config witvirt.toml --pipeline macos\n  witvirt hook-sidecar --pipeline macos --mutate-domain-socket /var/run/kubevirt-plugin/macos/hook.sock\n\nIt loads the plugins of its pipeline alone, needs no daemon, and logs JSON to standard error."
+    )]
+    HookSidecar(HookSidecarArgs),
     /// Write a completion script for a shell
     #[command(
         after_help = "Examples:\n  witvirt completion bash > /etc/bash_completion.d/witvirt\n  source <(witvirt completion zsh)"

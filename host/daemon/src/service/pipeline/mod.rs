@@ -1,5 +1,6 @@
 //! From a document to a machine, through the converters that the config names.
 
+pub mod cloud_init;
 mod condition;
 mod conflict;
 mod context;
@@ -65,7 +66,7 @@ pub fn convert(
         }
         _ => {}
     }
-    let document = Run::new(&plan, request, &mut conversion).all();
+    let (document, context) = Run::new(&plan, request, &mut conversion).all();
     if !conversion.problems.is_empty()
         && let Some(machines) = several(&plan, request)
     {
@@ -81,6 +82,9 @@ pub fn convert(
     conversion.conflicts = conflict::find(&conversion.stages);
     if document.media_type == MACHINE_JSON && conversion.problems.is_empty() {
         finish(&mut conversion, &document.body, request.name.as_deref());
+        if conversion.problems.is_empty() {
+            cloud_init::edit(pipeline, converters, context.unwrap_or_default(), &mut conversion);
+        }
     }
     Ok(conversion)
 }

@@ -75,15 +75,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Takes every step until one refuses the document.
-    pub(super) fn all(mut self) -> Document {
+    /// Takes every step until one refuses the document. With the document comes what hooks were told, where there was one.
+    pub(super) fn all(mut self) -> (Document, Option<Context>) {
         for step in &self.plan.steps {
             self.step(step);
             if !self.conversion.problems.is_empty() {
                 break;
             }
         }
-        self.document
+        (self.document, self.context)
     }
 
     fn step(&mut self, step: &Planned) {

@@ -81,10 +81,7 @@ impl Service {
 
     /// Machines that name a volume, and whether they run.
     fn users_of_volume(&self, volume: &Name) -> Vec<(Name, bool)> {
-        let names_it =
-            |source: &DiskSource| {
-                matches!(source, DiskSource::Volume { name, .. } | DiskSource::Overlay { volume: name } if name == volume)
-            };
+        let names_it = |source: &DiskSource| matches!(source, DiskSource::Volume { name, .. } | DiskSource::Overlay { volume: name } if name == volume);
         let mut users = Vec::new();
         for status in self.machines().list() {
             let spec = self.machines().inspect(&status.name).ok().and_then(|detail| detail.spec);

@@ -147,7 +147,7 @@ impl Store {
         Ok(file)
     }
 
-    fn whole_sectors(&self, size: u64) -> Result<u64> {
+    pub(super) fn whole_sectors(&self, size: u64) -> Result<u64> {
         if size == 0 || size > self.limits.max_virtual_size {
             let message =
                 format!("a disk of {size} bytes: 1 to {} are possible", self.limits.max_virtual_size);

@@ -100,13 +100,7 @@ fn layout(disk: &Disk) -> Option<&'static Layout> {
     LAYOUTS.iter().find(|layout| layout.label.eq_ignore_ascii_case(label))
 }
 
-fn edit_disk(
-    disk: &mut Disk,
-    machine: &str,
-    plan: &Plan,
-    context: &Context,
-    conversion: &mut Conversion,
-) {
+fn edit_disk(disk: &mut Disk, machine: &str, plan: &Plan, context: &Context, conversion: &mut Conversion) {
     let Some(layout) = layout(disk) else { return };
     let title = format!("disk {}", disk.name);
     let Some(DiskSource::Data { files, .. }) = &mut disk.source else { return };
@@ -245,7 +239,8 @@ mod tests {
     #[test]
     fn metadata_that_is_no_json_stays_as_it_is() {
         let layout = &LAYOUTS[0];
-        let mut files = vec![DataFile::text("meta-data", "instance-id: yaml\n"), DataFile::text("user-data", "a")];
+        let mut files =
+            vec![DataFile::text("meta-data", "instance-id: yaml\n"), DataFile::text("user-data", "a")];
         let sent = read(layout, &files, "vm", "disk seed").unwrap();
         assert_eq!(sent.no_cloud_meta_data.as_ref().unwrap()["instance-id"], "vm");
         let edited = CloudInitData { user_data: "b".to_owned(), ..sent.clone() };

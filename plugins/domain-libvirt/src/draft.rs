@@ -10,13 +10,15 @@ pub(crate) struct Draft<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) domain: Element<'a>,
     pub(crate) spec: MachineSpec,
+    /// Whether the document speaks of USB controllers.
+    pub(crate) usb: bool,
     /// Name of a list of the spec, index in it, and the element the entry was made from.
     origins: Vec<(&'static str, usize, Element<'a>)>,
 }
 
 impl<'a> Draft<'a> {
     pub(crate) fn new(domain: Element<'a>, settings: &'a Settings, spec: MachineSpec) -> Self {
-        Self { settings, domain, spec, origins: Vec::new() }
+        Self { settings, domain, spec, usb: false, origins: Vec::new() }
     }
 
     /// Remembers where entry `index` of list `name` came from.

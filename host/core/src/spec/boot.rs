@@ -23,9 +23,18 @@ pub struct Boot {
     /// Device classes in boot order, for devices without a `boot-index` of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub order: Vec<BootDevice>,
+    /// Whether only devices with a place in the boot order are booted; when absent, if any device has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict: Option<bool>,
     /// Whether the firmware offers a boot menu.
     #[serde(default)]
     pub menu: bool,
+    /// How long the menu waits, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub menu_timeout_ms: Option<u16>,
+    /// How long the firmware waits before it tries again when nothing boots, in milliseconds; it does not when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot_timeout_ms: Option<u16>,
 }
 
 /// What starts the guest.
@@ -142,9 +151,24 @@ pub struct Timer {
     /// What happens to ticks that were missed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tick: Option<TimerTick>,
+    /// For "rtc": what it follows; the host's clock when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub track: Option<TimerTrack>,
     /// For "tsc": Hz.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frequency: Option<u64>,
+}
+
+/// What a real-time clock follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimerTrack {
+    /// The guest's own time: it stands while the machine is paused.
+    Guest,
+    /// The host's clock, with all its corrections.
+    Wall,
+    /// The host's clock that is never corrected.
+    Realtime,
 }
 
 /// What happens to missed ticks.

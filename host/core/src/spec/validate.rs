@@ -27,10 +27,10 @@ impl fmt::Display for Problem {
 /// The most of anything that is listed: more than PCI has room for.
 const MAX_DEVICES: usize = 256;
 
-struct Findings(Vec<Problem>);
+pub(super) struct Findings(Vec<Problem>);
 
 impl Findings {
-    fn refuse(&mut self, wrong: bool, path: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn refuse(&mut self, wrong: bool, path: impl Into<String>, message: impl Into<String>) {
         if wrong {
             self.0.push(Problem { path: path.into(), message: message.into() });
         }
@@ -46,6 +46,7 @@ impl MachineSpec {
         self.check_disks(&mut found);
         self.check_interfaces(&mut found);
         self.check_devices(&mut found);
+        self.check_details(&mut found);
         self.check_run(&mut found);
         found.0
     }
@@ -182,6 +183,7 @@ impl MachineSpec {
         }
         for (path, count, most) in [
             ("consoles", self.consoles.len(), 30),
+            ("channels", self.channels.len(), 30),
             ("videos", self.videos.len(), 8),
             ("inputs", self.inputs.len(), 32),
             ("sounds", self.sounds.len(), 8),
@@ -296,13 +298,13 @@ fn is_image(name: &str) -> bool {
 }
 
 /// Something that is safe between the commas of a QEMU option.
-fn is_word(text: &str) -> bool {
+pub(super) fn is_word(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._+".contains(&b))
 }
 
-fn is_printable(text: &str, most: usize) -> bool {
+pub(super) fn is_printable(text: &str, most: usize) -> bool {
     text.len() <= most && text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
 }
 

@@ -20,6 +20,7 @@ use super::resources::StoreResources;
 use super::watch::Watch;
 use super::{Service, blocking, pipeline};
 use crate::accounts;
+use crate::api::document::Conversion;
 use crate::api::machine::{CreateReply, CreateRequest, Definition};
 use crate::api::{Error, ErrorKind};
 use crate::config::{Accel, Config, Driver};
@@ -215,10 +216,10 @@ impl Service {
         });
         let conversion = converted.await??;
         if !conversion.problems.is_empty() {
-            return Err(Error::new(ErrorKind::Refused, conversion.problems.join("\n"))
-                .hint("`witvirt domain explain FILE` shows each stage"));
+            return Err(refused(&conversion));
         }
-        let diagnostics = conversion.stages.into_iter().flat_map(|stage| stage.diagnostics).collect();
+        let of_stages = conversion.stages.into_iter().flat_map(|stage| stage.diagnostics);
+        let diagnostics = of_stages.chain(conversion.diagnostics).collect();
         let spec = conversion
             .machine
             .ok_or_else(|| Error::new(ErrorKind::Invalid, "the pipeline stops before a machine"))?;
@@ -278,6 +279,17 @@ impl Service {
     /// Lets go of the machines, which run on; waits for launches under way. The last owner's call.
     pub async fn close(self) {
         self.machines.close().await;
+    }
+}
+
+/// Why no machine comes of a conversion.
+pub fn refused(conversion: &Conversion) -> Error {
+    let problems = conversion.problems.join("\n");
+    match conversion.machines.is_empty() {
+        true => {
+            Error::new(ErrorKind::Refused, problems).hint("`witvirt domain explain FILE` shows each stage")
+        }
+        false => Error::new(ErrorKind::Invalid, problems).hint("choose one with --select NAME"),
     }
 }
 

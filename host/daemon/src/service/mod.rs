@@ -12,6 +12,7 @@ pub mod pipeline;
 mod plugins;
 mod push;
 mod resources;
+pub mod trial;
 mod upkeep;
 mod watch;
 
@@ -24,6 +25,7 @@ use witvirt_machine::Machines;
 
 pub use import::name_of;
 pub use lazy::name_of as name_of_url;
+pub use machines::refused;
 pub use plugins::Plugins;
 pub(crate) use watch::with_progress_of;
 

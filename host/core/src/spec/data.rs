@@ -1,17 +1,22 @@
 //! Disks whose content stands in the spec: cloud-init seeds, answer files, secrets.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use super::{DiskSource, MachineSpec};
 use crate::bytes::ByteSize;
 use crate::digest::Digest;
+use crate::name::Name;
 
 /// The most that the files of one data disk hold together.
 pub const MAX_DATA: ByteSize = ByteSize::mib(1);
+
+/// The most that all data disks of a machine hold together.
+pub const MAX_ALL_DATA: ByteSize = ByteSize::mib(4);
 
 /// The most files of one data disk.
 pub const MAX_DATA_FILES: usize = 1024;
@@ -100,6 +105,47 @@ impl DataFile {
     }
 }
 
+impl MachineSpec {
+    /// Takes away the contents of data disks, for whoever may see a machine but not its secrets.
+    pub fn withhold(&mut self, sha256: &dyn Fn(&[u8]) -> Digest) {
+        for (_, file) in self.data_files() {
+            let Ok(content) = file.content() else { continue };
+            let withheld = Withheld { size: ByteSize(content.len() as u64), sha256: sha256(&content) };
+            *file = DataFile { path: file.path.clone(), text: None, base64: None, withheld: Some(withheld) };
+        }
+    }
+
+    /// Puts back what [`MachineSpec::withhold`] took from `before`: into files of the same disk, path and digest.
+    pub fn give_back(&mut self, before: &MachineSpec, sha256: &dyn Fn(&[u8]) -> Digest) {
+        let mut before = before.clone();
+        let known: HashMap<_, _> = before
+            .data_files()
+            .filter_map(|(disk, file)| {
+                Some(((disk, file.path.clone()), (sha256(&file.content().ok()?), file.clone())))
+            })
+            .collect();
+        for (disk, file) in self.data_files() {
+            let found = known.get(&(disk, file.path.clone()));
+            if let (Some(withheld), Some((digest, original))) = (&file.withheld, found)
+                && withheld.sha256 == *digest
+            {
+                *file = original.clone();
+            }
+        }
+    }
+
+    fn data_files(&mut self) -> impl Iterator<Item = (Name, &mut DataFile)> {
+        self.disks.iter_mut().flat_map(|disk| {
+            let name = disk.name.clone();
+            let files = match &mut disk.source {
+                Some(DiskSource::Data { files, .. }) => files.as_mut_slice(),
+                _ => &mut [],
+            };
+            files.iter_mut().map(move |file| (name.clone(), file))
+        })
+    }
+}
+
 impl fmt::Debug for DataFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = self.text.as_deref().or(self.base64.as_deref()).map(str::len);
@@ -146,6 +192,11 @@ pub(super) fn problems(label: &str, files: &[DataFile]) -> Vec<(String, String)>
         found.push(("files".to_owned(), format!("more than {MAX_DATA} together")));
     }
     found
+}
+
+/// Bytes of all contents, where they are given.
+pub(super) fn size(files: &[DataFile]) -> u64 {
+    files.iter().map(|file| file.content().map_or(0, |content| content.len() as u64)).sum()
 }
 
 fn wrong_path(path: &str) -> Option<&'static str> {

@@ -25,7 +25,7 @@ pub use boot::{
     TimerTrack,
 };
 pub use cpu::{Cpu, CpuFeature, CpuModel, CpuSetting, FeaturePolicy, Topology};
-pub use data::{DataFile, InvalidData, MAX_DATA, MAX_DATA_FILES, Withheld};
+pub use data::{DataFile, InvalidData, MAX_ALL_DATA, MAX_DATA, MAX_DATA_FILES, Withheld};
 pub use device::{
     BalloonOptions, Channel, Codec, Console, ConsoleTarget, Controller, ControllerKind, Input, InputBus,
     InputKind, Resolution, Rng, Serial, Sound, Tpm, TpmModel, Video, VideoModel, Vnc, Watchdog,

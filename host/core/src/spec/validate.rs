@@ -136,6 +136,15 @@ impl MachineSpec {
             let repeated = disk.boot_index.is_some_and(|n| !indexes.insert(n));
             found.refuse(repeated, format!("{path}.boot-index"), "used twice");
         }
+        let data = self.disks.iter().filter_map(|disk| match &disk.source {
+            Some(DiskSource::Data { files, .. }) => Some(data::size(files)),
+            _ => None,
+        });
+        found.refuse(
+            data.fold(0u64, u64::saturating_add) > data::MAX_ALL_DATA.get(),
+            "disks",
+            format!("data disks with more than {} together", data::MAX_ALL_DATA),
+        );
         for (index, interface) in self.interfaces.iter().enumerate() {
             let repeated = interface.boot_index.is_some_and(|n| !indexes.insert(n));
             found.refuse(repeated, format!("interfaces[{index}].boot-index"), "used twice");
@@ -158,8 +167,9 @@ impl MachineSpec {
             for (at, forward) in interface.forwards.iter().enumerate() {
                 let key = (forward.protocol as u8, forward.address, forward.host_port);
                 let path = format!("{path}.forwards[{at}]");
-                found.refuse(forward.host_port == 0 || forward.guest_port == 0, &path, "port 0");
-                found.refuse(!ports.insert(key), &path, "host port used twice");
+                found.refuse(forward.guest_port == 0, &path, "the guest's port is 0");
+                let repeated = forward.host_port != 0 && !ports.insert(key);
+                found.refuse(repeated, &path, "host port used twice");
             }
         }
     }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use hyper::Method;
 use serde::Serialize;
 use witvirt_core::ByteSize;
+use witvirt_core::spec::RunStrategy;
 use witvirt_machine::{
     Arrival, ArrivingDisk, Condition, MachineDetail, MachineEvent, MachineStatus, Timestamp,
 };
@@ -309,6 +310,7 @@ fn details(detail: &MachineDetail) -> anyhow::Result<String> {
         let why = disk.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         optional("image", Some(format!("{}; {here}{why}", arrival(disk))));
     }
+    optional("run", Some(status.run).filter(|run| *run != RunStrategy::Manual).map(|run| run.to_string()));
     optional(
         "last end",
         status.exit.as_ref().map(|exit| {

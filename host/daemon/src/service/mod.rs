@@ -80,6 +80,7 @@ impl Service {
             reviews: std::sync::atomic::AtomicU64::new(0),
         });
         let _ = service.resources.service.set(Arc::downgrade(&service));
+        tokio::spawn(machines::start_wanted(Arc::downgrade(&service)));
         tokio::spawn(machines::pause_betrayed(Arc::downgrade(&service)));
         Ok(service)
     }

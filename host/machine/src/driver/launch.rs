@@ -80,10 +80,14 @@ fn prepare(shared: &Shared, dir: &MachineDir, spec: &MachineSpec, log: &ConsoleL
         let opened = resources.file(path);
         opened.map(Some).map_err(|error| unavailable(&format!("{what} {path} of {name}"), error))
     };
-    let open_firmware = |what: &str, file: &FirmwareFile| match file {
-        FirmwareFile::Path(path) => open(what, &Some(path.clone())),
-        FirmwareFile::Image { .. } => {
-            Err(Error::new(ErrorKind::Resource, "firmware from the store is not possible yet"))
+    let open_firmware = |what: &str, part, file: &FirmwareFile| match file {
+        FirmwareFile::Path(path) => {
+            let opened = resources.file(path);
+            opened.map_err(|error| unavailable(&format!("{what} {path} of {name}"), error))
+        }
+        FirmwareFile::Image { image } => {
+            let opened = resources.firmware(name, &overlays, part, image);
+            opened.map_err(|error| unavailable(&format!("{what} {image} of {name}"), error))
         }
     };
     let (code, vars) = match &spec.boot.firmware {
@@ -94,8 +98,8 @@ fn prepare(shared: &Shared, dir: &MachineDir, spec: &MachineSpec, log: &ConsoleL
         None => None,
         Some(_) if dir.dir().exists(VARS) => Some(open_vars(dir)?),
         Some(template) => {
-            let template = open_firmware("variable template", template)?;
-            template.map(|template| copy_vars(dir, template).and_then(|()| open_vars(dir))).transpose()?
+            copy_vars(dir, open_firmware("variable template", "vars", template)?)?;
+            Some(open_vars(dir)?)
         }
     };
     Ok(Launch {
@@ -106,7 +110,7 @@ fn prepare(shared: &Shared, dir: &MachineDir, spec: &MachineSpec, log: &ConsoleL
         disks,
         kernel: open("kernel", &spec.boot.kernel)?,
         initrd: open("initrd", &spec.boot.initrd)?,
-        firmware_code: code.map(|code| open_firmware("firmware", code)).transpose()?.flatten(),
+        firmware_code: code.map(|code| open_firmware("firmware", "code", code)).transpose()?,
         firmware_vars,
         tpm_state: spec.tpm.is_some().then(|| dir.tpm()).transpose()?,
     })

@@ -4,15 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod debian;
 pub mod efi;
 pub mod front;
 pub mod guest;
 pub mod host;
-<<<<<<< HEAD
-pub mod netboot;
-=======
 pub mod macos;
->>>>>>> w-pipe
+pub mod netboot;
 pub mod oci;
 pub mod registry;
 pub mod terminal;

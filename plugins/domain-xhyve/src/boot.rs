@@ -81,6 +81,11 @@ fn boot_rom(
         );
         findings.warning(text.place, "xhyve.firmware.bhyve", message);
     }
+    if !guest.acpi {
+        let message = "the firmware needs ACPI, and gets it without -A";
+        findings.info(text.place, "xhyve.firmware.acpi", message);
+        guest.acpi = true;
+    }
     let vars = vars.filter(|path| !path.is_empty());
     guest.boot = Boot::Rom {
         code: files.absolute(code, text.place, findings),

@@ -41,7 +41,9 @@ fn meaning(xml: &str, with: &str) -> Vec<String> {
     if !uuid.is_empty() && !MADE_UP.contains(&uuid) {
         facts.push(format!("uuid {uuid}"));
     }
-    if child(domain, "features").is_some_and(|features| child(features, "acpi").is_some()) {
+    // Firmware here needs it.
+    let rom = with.contains("-l bootrom");
+    if !rom && child(domain, "features").is_some_and(|features| child(features, "acpi").is_some()) {
         facts.push("acpi".to_owned());
     }
     if child(domain, "memoryBacking").is_some_and(|backing| child(backing, "locked").is_some()) {

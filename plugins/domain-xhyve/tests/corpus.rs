@@ -21,7 +21,7 @@ fn options() -> Options {
     Options { directory: Some("/vm".to_owned()), ..Options::default() }
 }
 
-/// "mapped", or "refused" and the reasons.
+/// "mapped" where a machine comes of it in the end, else who refuses it, and why.
 fn verdict(document: &str) -> String {
     let conversion = match convert(document, &options(), &Settings::default()) {
         Ok(conversion) => conversion,
@@ -30,10 +30,21 @@ fn verdict(document: &str) -> String {
     let errors = conversion.diagnostics.iter().filter(|d| d.severity == Severity::Error);
     let errors: Vec<_> = errors.map(|d| format!("{} {}", d.code, d.message)).collect();
     if errors.is_empty() {
-        roxmltree::Document::parse(&conversion.xml).unwrap();
-        return "mapped".to_owned();
+        return format!("mapped{}", machine(&conversion.xml));
     }
     format!("refused: {}", errors.join("; "))
+}
+
+/// What domain-libvirt, with its own defaults, makes of the domain: nothing to say where that is a machine.
+fn machine(xml: &str) -> String {
+    let made = domain_libvirt::convert(xml, None, &domain_libvirt::Settings::default()).unwrap();
+    let errors = made.diagnostics.iter().filter(|d| d.severity == Severity::Error);
+    let errors: Vec<_> = errors.map(|d| format!("{} {}", d.code, d.message)).collect();
+    if errors.is_empty() {
+        assert_eq!(made.machine.validate(), []);
+        return String::new();
+    }
+    format!(", then refused: {}", errors.join("; "))
 }
 
 #[test]

@@ -211,7 +211,14 @@ fn directories() {
     assert_eq!(source(call).0, "/vm/d.img");
     assert_eq!(source(&format!("cd a/b && cd ..; {call}")).0, "/vm/a/d.img");
     assert_eq!(source(&format!("cd /srv; {call}")).0, "/srv/d.img");
-    let (path, diagnostics) = source(&format!("cd \"$(dirname \"$0\")\"\n{call}"));
+    // Where the script lies, in the ways that scripts say that.
+    for there in
+        ["cd \"$(dirname \"$0\")\"", "cd ${0%/*}", "cd /tmp; cd $(cd $(dirname $0) && pwd)", "cd $(pwd)"]
+    {
+        assert_eq!(source(&format!("{there}; {call}")).0, "/vm/d.img", "{there}");
+    }
+    assert_eq!(source(&format!("D=$(dirname $0); {}", call.replace("d.img", "$D/d.img"))).0, "/vm/d.img");
+    let (path, diagnostics) = source(&format!("cd \"$(brew --prefix)\"\n{call}"));
     assert_eq!(path, "d.img");
     assert!(diagnostics.iter().any(|d| d.code == "xhyve.path.relative" && d.message.contains("line 1")));
 }

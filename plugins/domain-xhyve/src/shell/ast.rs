@@ -97,6 +97,8 @@ pub(super) enum Part {
         quoted: bool,
         line: u32,
     },
+    /// Where the script lies: `$(dirname "$0")` and its kin.
+    ScriptDirectory,
     /// What only running tells.
     Unknown {
         what: &'static str,

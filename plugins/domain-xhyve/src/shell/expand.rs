@@ -162,6 +162,10 @@ impl Follower<'_> {
                 Part::Unknown { what, line, .. } => {
                     fields.add_value(&Err(Rc::new(Unknown { line: *line, what: (*what).to_owned() })))?;
                 }
+                Part::ScriptDirectory => {
+                    let directory = self.start.unwrap_or(".");
+                    fields.add(directory)?;
+                }
                 Part::Parameter { parameter, quoted, line } => {
                     let quoted = *quoted || whole;
                     match self.parameter(parameter, quoted, *line, state)? {

@@ -35,6 +35,8 @@ pub(super) enum Flow {
 
 pub(super) struct Follower<'a> {
     pub(super) wanted: &'a dyn Fn(&[Field]) -> bool,
+    /// Where the script lies and is started, where that is known.
+    pub(super) start: Option<&'a str>,
     script: Script,
     functions: BTreeMap<String, Rc<Node>>,
     steps: usize,
@@ -44,7 +46,7 @@ pub(super) struct Follower<'a> {
     condition: Option<u32>,
 }
 
-/// Follows a script that is started in `directory`. `wanted` tells which commands to keep.
+/// Follows a script that lies in `directory` and is started there. `wanted` tells which commands to keep.
 ///
 /// # Errors
 /// [`ShellError`] where the text is no script, or does too much.
@@ -59,6 +61,7 @@ pub(crate) fn follow(
     let list = parse(text)?;
     let mut follower = Follower {
         wanted,
+        start: directory,
         script: Script::default(),
         functions: BTreeMap::new(),
         steps: 0,

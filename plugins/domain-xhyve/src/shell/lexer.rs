@@ -2,7 +2,7 @@
 
 use super::ShellError;
 use super::ast::{Index, Operator, OperatorKind, Parameter, Part, Word};
-use super::substitution;
+use super::substitution::{self, Known};
 
 /// Deepest nesting of commands and of `${a:-${b:-...}}`.
 pub(super) const MAX_DEPTH: usize = 32;
@@ -197,11 +197,20 @@ impl<'a> Cursor<'a> {
         self.next();
         match self.peek() {
             Some('(') => {
-                let arithmetic = self.rest.starts_with("((");
+                let from = self.rest;
                 substitution::skip(self)?;
-                let what = if arithmetic { "a sum ($((...)))" } else { "a command's output ($(...))" };
-                parts.unknown(what, line);
+                let text = &from[..from.len() - self.rest.len()];
+                match substitution::known(text) {
+                    Some(Known::ScriptDirectory) => parts.list.push(Part::ScriptDirectory),
+                    Some(Known::Directory) => {
+                        let parameter = Parameter { name: "PWD".to_owned(), index: None, operator: None };
+                        parts.list.push(Part::Parameter { parameter, quoted, line });
+                    }
+                    None if text.starts_with("((") => parts.unknown("a sum ($((...)))", line),
+                    None => parts.unknown("a command's output ($(...))", line),
+                }
             }
+            Some('{') if self.eat("{0%/*}") => parts.list.push(Part::ScriptDirectory),
             Some('{') => {
                 self.next();
                 self.enter()?;

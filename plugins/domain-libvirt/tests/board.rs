@@ -5,7 +5,7 @@ mod support;
 use domain_libvirt::{Settings, convert};
 use support::{assert_quiet, errors, run, run_with, warnings, with_devices, with_elements};
 use witvirt_sdk::core::spec::{
-    BootDevice, Chipset, ClockBase, CpuModel, FeaturePolicy, Firmware, RestartPolicy, TimerTick,
+    Chipset, ClockBase, CpuModel, FeaturePolicy, Firmware, RestartPolicy, TimerTick,
 };
 use witvirt_sdk::core::{ByteSize, Name};
 

@@ -69,7 +69,7 @@ fn write(site: &Site, name: &str, text: &str) -> String {
 /// Every way in which a hook breaks, and what is said of it.
 const BROKEN: [(&str, &str); 11] = [
     ("loop", "did not answer within 200 ms; a higher timeout in its pipeline gives it more time"),
-    ("allocate", "needs more than 64 MiB of memory"),
+    ("allocate", "needs more than 64.0 MiB of memory"),
     ("recurse", "call stack"),
     ("panic", "no such element"),
     ("wrong-type", "answered with text/html"),

@@ -44,6 +44,7 @@ spec:
 /// An entry of the config for a plugin of the repository, under its own name.
 fn entry(file: &str, name: &str, settings: &str) -> Option<String> {
     let path = plugin(file)?;
+    let settings = settings.trim().trim_end_matches(',');
     Some(format!(
         "[[plugin]]\nname = \"{name}\"\nkind = \"domain-converter\"\nfile = {path:?}\nsettings = {{ {settings} }}\n"
     ))
@@ -68,7 +69,7 @@ fn write(site: &Site, name: &str, text: &str) -> String {
 /// Every way in which a hook breaks, and what is said of it.
 const BROKEN: [(&str, &str); 11] = [
     ("loop", "did not answer within 200 ms; a higher timeout in its pipeline gives it more time"),
-    ("allocate", "needs more than 64 MiB of memory"),
+    ("allocate", "needs more than 64.0 MiB of memory"),
     ("recurse", "call stack"),
     ("panic", "no such element"),
     ("wrong-type", "answered with text/html"),
@@ -80,11 +81,17 @@ const BROKEN: [(&str, &str); 11] = [
     ("nothing", "domain-libvirt"),
 ];
 
+/// Only what never ends has little time: on a busy machine anything else may take long.
+fn step(behaviour: &str, on_failure: &str) -> String {
+    let timeout = if behaviour == "loop" { "timeout = \"200ms\", " } else { "" };
+    format!("{{ plugin = \"hook\", {timeout}on-failure = \"{on_failure}\" }}")
+}
+
 #[test]
 fn hooks_that_misbehave_are_named_and_nothing_else_suffers() {
     for (behaviour, expected) in BROKEN {
         let hook = [("hook", &*format!("behaviour = \"{behaviour}\""))];
-        let Some(site) = with_hooks(&hook, r#"{ plugin = "hook", timeout = "200ms" }"#) else { return };
+        let Some(site) = with_hooks(&hook, &step(behaviour, "refuse")) else { return };
         let file = write(&site, "web.xml", DOMAIN);
         let _daemon = site.daemon();
         let (code, message) = site.fail(&["create", &file]);
@@ -99,8 +106,7 @@ fn hooks_that_misbehave_are_named_and_nothing_else_suffers() {
 fn a_hook_that_may_be_skipped_stops_no_machine() {
     for (behaviour, expected) in &BROKEN[..9] {
         let hook = [("hook", &*format!("behaviour = \"{behaviour}\""))];
-        let skipped = r#"{ plugin = "hook", timeout = "200ms", on-failure = "skip" }"#;
-        let Some(site) = with_hooks(&hook, skipped) else { return };
+        let Some(site) = with_hooks(&hook, &step(behaviour, "skip")) else { return };
         let file = write(&site, "web.xml", DOMAIN);
         let output = site.try_run(&["domain", "convert", &file]);
         assert!(output.status.success(), "{behaviour}: {}", error(&output));

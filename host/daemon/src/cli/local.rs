@@ -22,7 +22,10 @@ use crate::service::{Plugins, blocking, pipeline};
 pub(super) async fn converters(config: &Config) -> anyhow::Result<Arc<Plugins>> {
     let mut config = config.clone();
     config.plugins.retain(|entry| entry.kind == PluginKind::DomainConverter);
-    Ok(Arc::new(blocking(move || load(&config)).await??))
+    // A machine needs none of them.
+    let named = config.file.is_some();
+    let loaded = blocking(move || if named { loaded(&config) } else { load(&config) });
+    Ok(Arc::new(loaded.await??))
 }
 
 /// Takes a document through a pipeline.
@@ -136,6 +139,10 @@ pub(super) fn load(config: &Config) -> anyhow::Result<Plugins> {
     if config.plugins.is_empty() {
         bail!("no plugins are configured: name a config with --config or $WITVIRT_CONFIG");
     }
+    loaded(config)
+}
+
+fn loaded(config: &Config) -> anyhow::Result<Plugins> {
     Plugins::load(config).map_err(|failures| anyhow::anyhow!(failures.join("\n")))
 }
 

@@ -200,7 +200,8 @@ fn parts(config: &Config) -> anyhow::Result<(Arc<Plugins>, Arc<Store>, AllowedDi
     let plugins = Plugins::load(config).map_err(|failures| anyhow::anyhow!(failures.join("\n")))?;
     let mut broken = Vec::new();
     for pipeline in &config.pipelines {
-        broken.extend(pipeline::check(pipeline, &plugins).err().map(|error| error.message));
+        let checked = pipeline::check(pipeline, &plugins);
+        broken.extend(checked.err().map(|error| [vec![error.message], error.hints].concat().join("\n")));
     }
     if !broken.is_empty() {
         anyhow::bail!(broken.join("\n"));

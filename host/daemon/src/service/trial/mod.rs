@@ -99,7 +99,14 @@ impl Check {
 
 /// Whether an error is the plugin's fault and not the document's.
 fn is_broken(error: &PluginError) -> bool {
-    matches!(error.kind, ErrorKind::Plugin | ErrorKind::Limit)
+    error.kind == ErrorKind::Plugin || (error.kind == ErrorKind::Limit && ran_out(error))
+}
+
+/// Whether the plugin used up what the host gives it. One that refuses a document as too large or too deep has the same kind
+/// of error, and none of the host's sentences.
+fn ran_out(error: &PluginError) -> bool {
+    let sentences = ["; a higher limits.", "; a higher timeout ", "used up its call stack"];
+    sentences.iter().any(|sentence| error.message.contains(sentence))
 }
 
 /// Tries plugins out, all of them where none is named. Loading them has asked each for its description and configured it.

@@ -61,10 +61,11 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// The alias of a device with a field `name`.
+/// The alias of a device with a field `name`; of one without a sound name nothing else is reported.
 pub(crate) fn alias(device: Field<'_>) -> Option<String> {
     let name = device.required("name")?;
     if name.len() > 63 || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+        device.cover();
         if let Some(field) = device.get("name") {
             field.refuse("a name of at most 63 letters, digits and '-'");
         }

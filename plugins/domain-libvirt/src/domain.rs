@@ -3,11 +3,12 @@
 use witvirt_sdk::core::domain::Severity;
 use witvirt_sdk::core::spec::{GenerationId, MachineSpec};
 use witvirt_sdk::core::{ByteSize, Name};
+use witvirt_sdk::domain::Context;
 
 use crate::document::{Element, RUNTIME, TUNING, Waiver};
 use crate::draft::Draft;
 use crate::settings::Settings;
-use crate::{boot, clock, cpu, devices, features, lifecycle, memory, metadata, sysinfo};
+use crate::{boot, clock, cpu, devices, features, lifecycle, machine, memory, metadata, sysinfo};
 
 const QEMU_NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
 const CONFIDENTIAL: Waiver =
@@ -38,12 +39,22 @@ pub(crate) fn read(domain: Element<'_>, name: Option<Name>, settings: &Settings)
     lifecycle::read(&mut draft);
     sysinfo::read(&mut draft);
     devices::read(&mut draft);
+    machine::read_forwards(&mut draft);
     boot::apply_order(&mut draft);
     read_qemu(&mut draft);
     read_rest(domain);
     read_generation_id(&mut draft);
+    draft.sources.report_unused();
     draft.validate();
     draft.spec
+}
+
+/// What the document says of the machine besides its hardware.
+pub(crate) fn context(domain: Element<'_>, settings: &Settings) -> Context {
+    let mut draft = Draft::new(domain, settings, empty(read_name(domain, None)));
+    metadata::read(&mut draft);
+    let MachineSpec { name, labels, annotations, os, .. } = draft.spec;
+    Context { name: name.to_string(), namespace: None, labels, annotations, os }
 }
 
 fn empty(name: Name) -> MachineSpec {

@@ -1,7 +1,7 @@
 //! `<loader>`, `<nvram>` and `<os firmware>`.
 
 use witvirt_sdk::core::domain::Severity;
-use witvirt_sdk::core::spec::{Firmware, FirmwareFile};
+use witvirt_sdk::core::spec::Firmware;
 
 use crate::document::{Element, RUNTIME, Value, Waiver};
 use crate::draft::Draft;
@@ -106,8 +106,9 @@ fn explicit(
         return;
     }
     let vars_template = if stateless { None } else { template(code, nvram, draft) };
-    let vars_template = vars_template.map(FirmwareFile::Path);
-    draft.spec.boot.firmware = Firmware::Uefi { code: code.text.into(), vars_template, secure };
+    let vars_template = vars_template.map(|path| draft.settings.firmware_file(&path));
+    let code = draft.settings.firmware_file(code.text);
+    draft.spec.boot.firmware = Firmware::Uefi { code, vars_template, secure };
 }
 
 /// The template that `<nvram>` names, else the configured one, else the domain's own variable store.
@@ -172,7 +173,7 @@ fn configured(os: Element<'_>, nvram: Option<Element<'_>>, secure: bool, draft: 
         }
         return;
     };
-    draft.spec.boot.firmware = firmware.firmware(secure);
+    draft.spec.boot.firmware = firmware.firmware(secure, settings);
     os.report(Severity::Info, "libvirt.default.firmware", || {
         format!("the firmware is {}, from the setting \"{key}\"", firmware.code)
     });
@@ -180,7 +181,7 @@ fn configured(os: Element<'_>, nvram: Option<Element<'_>>, secure: bool, draft: 
     if let (Some(template), Firmware::Uefi { vars_template, .. }) =
         (nvram.attribute("template"), &mut draft.spec.boot.firmware)
     {
-        *vars_template = Some(template.text.into());
+        *vars_template = Some(settings.firmware_file(template.text));
     }
     if let Some(store) = own_store(nvram) {
         store.report(OWN_STORE.severity, OWN_STORE.code, || OWN_STORE.reason.to_owned());

@@ -137,6 +137,17 @@ fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// Makes an initial RAM disk that boots a root disk with another kernel of this kind: `source` holds its modules.
+pub fn initrd_for(directory: &Path, source: &Path, target: &Path) -> Result<()> {
+    let modules = Tree::new(&directory.join("modules.tree"))?;
+    for module in MODULES {
+        let from = source.join(module);
+        fs::copy(&from, modules.path.join(base_name(module)))
+            .with_context(|| format!("no {}", from.display()))?;
+    }
+    make_initrd(directory, &modules.path, target)
+}
+
 fn make_initrd(directory: &Path, modules: &Path, target: &Path) -> Result<()> {
     let tree = Tree::new(&directory.join("initrd.tree"))?;
     directories(&tree.path, &["bin", "dev", "modules", "root"])?;

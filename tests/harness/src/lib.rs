@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod debian;
 pub mod efi;
 pub mod front;
 pub mod guest;

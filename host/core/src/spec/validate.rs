@@ -167,8 +167,9 @@ impl MachineSpec {
             for (at, forward) in interface.forwards.iter().enumerate() {
                 let key = (forward.protocol as u8, forward.address, forward.host_port);
                 let path = format!("{path}.forwards[{at}]");
-                found.refuse(forward.host_port == 0 || forward.guest_port == 0, &path, "port 0");
-                found.refuse(!ports.insert(key), &path, "host port used twice");
+                found.refuse(forward.guest_port == 0, &path, "the guest's port is 0");
+                let repeated = forward.host_port != 0 && !ports.insert(key);
+                found.refuse(repeated, &path, "host port used twice");
             }
         }
     }

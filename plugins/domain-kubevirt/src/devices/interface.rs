@@ -73,6 +73,7 @@ pub(super) fn read<'a>(draft: &mut Draft<'a>, order: &mut BootOrder<'a>) -> Vec<
             interface.error("kubevirt.interface.name", || "the name is there twice".to_owned());
         }
         let Some(network) = named.first() else {
+            interface.cover();
             interface.error("kubevirt.interface.network", || {
                 format!("there is no network called {}", quote(name.unwrap_or_default()))
             });
@@ -137,8 +138,11 @@ fn source(interface: Field<'_>, network: Field<'_>, rule: OtherNetworks) -> bool
     let bindings =
         BINDINGS.iter().filter_map(|(name, binding)| interface.get(name).map(|field| (field, *binding)));
     let bindings: Vec<_> = bindings.collect();
-    for (field, _) in &bindings {
-        field.cover();
+    for (field, binding) in &bindings {
+        match binding {
+            Binding::Translated | Binding::Bridged => _ = field.object(),
+            Binding::Host | Binding::Plugin => field.cover(),
+        }
     }
     if bindings.len() > 1 {
         interface
@@ -225,6 +229,7 @@ fn ports<'a>(interface: Field<'a>, alias: &str, user: bool, draft: &mut Draft<'a
         }
     }
     for range in interface.list("portRanges") {
+        let protocol = protocol(range);
         let bound = |name: &'static str| range.get(name).and_then(|field| field.integer(1, 65_535));
         let (Some(start), Some(end)) = (bound("start"), bound("end")) else {
             range.error("kubevirt.interface.port", || "needs start and end, from 1 to 65535".to_owned());
@@ -233,7 +238,6 @@ fn ports<'a>(interface: Field<'a>, alias: &str, user: bool, draft: &mut Draft<'a
         if end < start {
             range.error("kubevirt.interface.port", || "ends before it starts".to_owned());
         }
-        let protocol = protocol(range);
         let numbers = (start..=end).take(MOST_PORTS + 1);
         ports.extend(numbers.filter_map(|number| Some((number, protocol?, range))));
     }

@@ -10,8 +10,7 @@ const S390: Waiver = Waiver::error("kubevirt.device.architecture", "only for s39
 pub(super) fn read(devices: Field<'_>) -> Vec<Element> {
     let mut parts: Vec<_> = devices.list("inputs").into_iter().filter_map(input).collect();
     devices.flag("autoattachInputDevice");
-    if let Some(rng) = devices.get("rng").filter(|rng| rng.object()) {
-        let _ = rng;
+    if devices.get("rng").is_some_and(Field::object) {
         let backend = Element::new("backend").attribute("model", "random").text("/dev/urandom");
         parts.push(Element::new("rng").attribute("model", "virtio").child(backend));
     }
@@ -19,11 +18,7 @@ pub(super) fn read(devices: Field<'_>) -> Vec<Element> {
     parts.extend(devices.get("tpm").and_then(tpm));
     parts.extend(devices.get("sound").and_then(sound));
     let balloon = if devices.flag("autoattachMemBalloon") == Some(false) { "none" } else { "virtio" };
-    let mut element = Element::new("memballoon").attribute("model", balloon);
-    if balloon == "virtio" {
-        element = element.child(Element::new("stats").attribute("period", 10));
-    }
-    parts.push(element);
+    parts.push(Element::new("memballoon").attribute("model", balloon));
     parts.extend(devices.list("panicDevices").into_iter().filter_map(panic_device));
     parts
 }

@@ -34,6 +34,6 @@ pub(super) fn read(draft: &Draft<'_>) {
     if let Some(arch) = spec.get("architecture")
         && arch.string().is_some_and(|arch| !matches!(arch, "amd64" | "x86_64" | ""))
     {
-        arch.refuse("amd64: witvirt runs x86_64 guests only");
+        arch.error("kubevirt.architecture", || "witvirt runs x86_64 guests only: use amd64".to_owned());
     }
 }

@@ -245,7 +245,7 @@ impl<'a> Field<'a> {
         self.get(name).and_then(Self::boolean)
     }
 
-    /// A string that has to be there.
+    /// A string that has to be there. An object without it is of no use: the rest of it is not reported as well.
     pub(crate) fn required(self, name: &'static str) -> Option<&'a str> {
         let found = self.get(name);
         let missing = match found {
@@ -253,9 +253,7 @@ impl<'a> Field<'a> {
             Some(found) => matches!(found.kind(), Kind::Text(text) if text.is_empty()),
         };
         if missing && self.object() {
-            if let Some(found) = found {
-                found.mark();
-            }
+            self.cover();
             self.error("kubevirt.value.missing", || format!("\"{name}\" is missing"));
         }
         found.filter(|_| !missing).and_then(Self::string)

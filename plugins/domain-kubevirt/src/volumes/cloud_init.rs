@@ -173,7 +173,7 @@ pub(super) fn credentials(draft: &Draft<'_>, cloud_init: bool) {
         }
         let Some(key) = credential.get("sshPublicKey") else { continue };
         let Some(method) = key.get("propagationMethod") else {
-            key.error("kubevirt.value.missing", || "\"propagationMethod\" is missing".to_owned());
+            key.required("propagationMethod");
             continue;
         };
         if let Some(source) = key.get("source") {

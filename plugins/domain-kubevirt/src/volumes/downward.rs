@@ -6,6 +6,7 @@ use crate::tree::{Field, Waiver};
 
 const RESOURCE: Waiver =
     Waiver::error("kubevirt.volume.downward", "there is no pod whose resources a file could tell");
+const VERSION: Waiver = Waiver::info("kubevirt.volume.downward", "paths mean the same in all versions");
 const MODE: Waiver = Waiver::info("kubevirt.volume.mode", "all files are readable");
 
 pub(super) fn read<'a>(volume: Field<'a>, name: &str, draft: &mut Draft<'a>) -> Content {
@@ -17,13 +18,14 @@ pub(super) fn read<'a>(volume: Field<'a>, name: &str, draft: &mut Draft<'a>) -> 
         let Some(path) = item.required("path") else { continue };
         let sound = !path.starts_with('/') && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
         if !sound || path.len() > 200 || path.chars().any(char::is_control) {
+            item.cover();
             if let Some(field) = item.get("path") {
                 field.refuse("a relative path without \"..\"");
             }
             continue;
         }
         let Some(reference) = item.get("fieldRef") else { continue };
-        reference.text("apiVersion");
+        reference.waive_fields(&["apiVersion"], &VERSION);
         if let Some(text) = reference.get("fieldPath").and_then(|field| value(field, draft)) {
             files.add(path, text.as_bytes());
         }

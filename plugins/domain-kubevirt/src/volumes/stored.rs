@@ -13,6 +13,10 @@ const PULL_SECRET: Waiver = Waiver::warning(
     "registries are asked without credentials: import an image that needs some with `witvirt image import`",
 );
 const HOTPLUG: Waiver = Waiver::info("kubevirt.hotplug", "disks are not added to running machines");
+const OVERLAID: Waiver = Waiver::info(
+    "kubevirt.volume.ephemeral",
+    "the volume is never written; the guest writes to what lies over it",
+);
 const STORAGE: Waiver =
     Waiver::info("kubevirt.storage", "volumes are files of the daemon: nothing to choose");
 const IMPORTER: Waiver =
@@ -105,7 +109,7 @@ pub(super) fn ephemeral<'a>(source: Field<'a>, name: &str, draft: &mut Draft<'a>
         source.required("persistentVolumeClaim");
         return Content::refused();
     };
-    claim.flag("readOnly");
+    claim.waive_fields(&["readOnly"], &OVERLAID);
     let Some(claim) = claim.required("claimName") else { return Content::refused() };
     push(draft, name, Element::new("w:overlay").attribute("volume", claim))
 }

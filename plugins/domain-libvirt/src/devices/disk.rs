@@ -34,7 +34,7 @@ pub(crate) fn read<'a>(disk: Element<'a>, draft: &mut Draft<'a>) {
     };
     let Some(dev) = target.required("dev") else { return };
     let device = device(disk);
-    let source = match disk_source::read(disk, draft.settings) {
+    let source = match disk_source::read(disk, draft) {
         Ok(source) => source,
         Err(waiver) => return disk.waive(&waiver),
     };

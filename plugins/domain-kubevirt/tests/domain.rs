@@ -1,0 +1,76 @@
+//! What the XML is good for: libvirt's schema takes it, and domain-libvirt makes a valid machine of it.
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+use domain_kubevirt::{OtherNetworks, Settings, convert};
+use witvirt_sdk::core::domain::Severity;
+use witvirt_sdk::core::spec::MachineSpec;
+use witvirt_sdk::domain::Options;
+
+const LIBVIRT: &str = r#"{"firmware": {"code": "/f/a.fd"}, "secure-firmware": {"code": "/f/b.fd"}}"#;
+
+/// The domain XML of every manifest that converts.
+fn domains() -> Vec<(String, String)> {
+    let settings = Settings {
+        kernel_directory: Some("/srv/kernels".to_owned()),
+        other_networks: OtherNetworks::User,
+        ..Settings::default()
+    };
+    let manifests = support::manifests().into_iter();
+    let converted = manifests.filter_map(|(name, text)| {
+        let conversion = convert(&text, &Options::default(), &settings).ok()?;
+        let refused = conversion.diagnostics.iter().any(|d| d.severity == Severity::Error);
+        (!refused).then_some((name, conversion.xml))
+    });
+    converted.collect()
+}
+
+#[test]
+fn schema_of_libvirt_takes_it() {
+    let Some(schema) = support::data("libvirt/schemas/domain.rng") else { return };
+    if Command::new("xmllint").arg("--version").output().is_err() {
+        println!("skipped: there is no xmllint (Debian's libxml2-utils)");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut xmllint = Command::new("xmllint");
+    xmllint.arg("--noout").arg("--relaxng").arg(schema);
+    let domains = domains();
+    for (name, xml) in &domains {
+        let file = directory.path().join(name);
+        fs::write(&file, xml).unwrap();
+        xmllint.arg(file);
+    }
+    let output = xmllint.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    println!("{} domains are valid", domains.len());
+}
+
+#[test]
+fn domain_libvirt_makes_a_valid_machine_of_it() {
+    let settings = domain_libvirt::Settings::parse(LIBVIRT).unwrap();
+    let domains = domains();
+    for (name, xml) in &domains {
+        let conversion = domain_libvirt::convert(xml, None, &settings).unwrap();
+        let errors = conversion.diagnostics.iter().filter(|d| d.severity == Severity::Error);
+        assert_eq!(errors.collect::<Vec<_>>(), [] as [&_; 0], "{name}\n{xml}");
+        let json = serde_json::to_string(&conversion.machine).unwrap();
+        let machine: MachineSpec = serde_json::from_str(&json).unwrap();
+        assert_eq!(machine.validate(), [], "{name}");
+        if std::env::var_os("CORPUS_VERBOSE").is_some() {
+            for d in &conversion.diagnostics {
+                println!(
+                    "{name} {:?} {} {}: {}",
+                    d.severity,
+                    d.code,
+                    d.path.as_deref().unwrap_or("-"),
+                    d.message
+                );
+            }
+        }
+    }
+    assert!(domains.len() >= 3, "only {}", domains.len());
+}

@@ -10,6 +10,7 @@ pub mod front;
 pub mod guest;
 pub mod host;
 pub mod macos;
+pub mod netboot;
 pub mod oci;
 pub mod registry;
 pub mod terminal;

@@ -248,7 +248,10 @@ mod tests {
     fn keys_stay_with_their_plugins() {
         let schema = json!({ "properties": { "osk": { "writeOnly": true }, "cpu": { "writeOnly": false } } });
         let settings = json!({ "osk": "secret", "cpu": "max", "other": [1] });
-        assert_eq!(shown(&settings, Some(&schema)), json!({ "osk": "(withheld)", "cpu": "max", "other": [1] }));
+        assert_eq!(
+            shown(&settings, Some(&schema)),
+            json!({ "osk": "(withheld)", "cpu": "max", "other": [1] })
+        );
         assert_eq!(shown(&settings, None), settings);
         assert_eq!(shown(&json!(null), Some(&schema)), json!(null));
     }

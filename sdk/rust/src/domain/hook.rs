@@ -119,7 +119,11 @@ mod tests {
 
         fn edit((): &(), domain: &mut xml::Document, context: &Context) -> Vec<Diagnostic> {
             let letters = context.annotations.get("letters").map_or("", String::as_str).chars();
-            replace_devices(domain, "sound", letters.map(|c| Element::new("sound").attribute("model", c)).collect());
+            replace_devices(
+                domain,
+                "sound",
+                letters.map(|c| Element::new("sound").attribute("model", c)).collect(),
+            );
             Vec::new()
         }
     }
@@ -127,7 +131,8 @@ mod tests {
     fn run(text: &str, letters: &str) -> Result<Outcome, Error> {
         configure::<Sounds>("{}")?;
         let input = Document { media_type: DOMAIN_XML.to_owned(), body: text.to_owned() };
-        let options = format!("{{\"context\": {{\"name\": \"m\", \"annotations\": {{\"letters\": \"{letters}\"}}}}}}");
+        let options =
+            format!("{{\"context\": {{\"name\": \"m\", \"annotations\": {{\"letters\": \"{letters}\"}}}}}}");
         convert::<Sounds>(&(), &input, DOMAIN_XML, &options)
     }
 

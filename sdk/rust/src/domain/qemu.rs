@@ -109,10 +109,14 @@ mod tests {
 
     #[test]
     fn makes_a_command_line_where_there_is_none() {
-        let mut domain = Document::parse("<domain xmlns:qemu='urn:another'>\n  <name>m</name>\n</domain>").unwrap();
+        let mut domain =
+            Document::parse("<domain xmlns:qemu='urn:another'>\n  <name>m</name>\n</domain>").unwrap();
         set_option(&mut domain, "cpu", |_| true, "a<b");
         let made = domain.to_string();
         assert!(made.contains("xmlns:qemu1='http://libvirt.org/schemas/domain/qemu/1.0'"), "{made}");
-        assert!(made.contains("\n    <qemu1:arg value='a&lt;b'/>\n  </qemu1:commandline>\n</domain>"), "{made}");
+        assert!(
+            made.contains("\n    <qemu1:arg value='a&lt;b'/>\n  </qemu1:commandline>\n</domain>"),
+            "{made}"
+        );
     }
 }

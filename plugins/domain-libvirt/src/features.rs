@@ -77,7 +77,8 @@ fn read_without_acpi(place: Element<'_>, draft: &mut Draft<'_>) {
         });
     }
     place.report(Severity::Info, "libvirt.features.acpi", || {
-        "no <acpi/>: the guest has no ACPI, as under libvirt, and so does not notice the power button".to_owned()
+        "no <acpi/>: the guest has no ACPI, as under libvirt, and so does not notice the power button"
+            .to_owned()
     });
 }
 

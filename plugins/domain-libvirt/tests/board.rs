@@ -5,7 +5,7 @@ mod support;
 use domain_libvirt::{Settings, convert};
 use support::{assert_quiet, errors, run, run_with, warnings, with_devices, with_elements};
 use witvirt_sdk::core::spec::{
-    BootDevice, Chipset, ClockBase, CpuModel, FeaturePolicy, Firmware, RestartPolicy, TimerTick,
+    Chipset, ClockBase, CpuModel, FeaturePolicy, Firmware, RestartPolicy, TimerTick,
 };
 use witvirt_sdk::core::{ByteSize, Name};
 
@@ -234,7 +234,9 @@ fn enlightenments_are_cpu_features() {
 #[test]
 fn boot_classes_become_positions() {
     let disk = |dev: &str, bus: &str, device: &str| {
-        format!("<disk type='file' device='{device}'><source file='/{dev}'/><target dev='{dev}' bus='{bus}'/></disk>")
+        format!(
+            "<disk type='file' device='{device}'><source file='/{dev}'/><target dev='{dev}' bus='{bus}'/></disk>"
+        )
     };
     let devices = [
         disk("vdb", "virtio", "disk"),
@@ -280,7 +282,8 @@ fn nodes_have_cpus_memory_and_distances() {
 #[test]
 fn parts_of_the_board_are_carried_over() {
     use witvirt_sdk::core::spec::{GenerationId, PanicDevice};
-    let xml = with_devices("q35", "<panic model='isa'/><panic model='hyperv'/>").replace("<acpi/>", "<acpi/><vmport state='off'/><smm state='on'/><vmcoreinfo/>");
+    let xml = with_devices("q35", "<panic model='isa'/><panic model='hyperv'/>")
+        .replace("<acpi/>", "<acpi/><vmport state='off'/><smm state='on'/><vmcoreinfo/>");
     let xml = xml.replace("</domain>", "<genid/><pm><suspend-to-mem enabled='no'/></pm></domain>");
     let conversion = run(&xml);
     assert_quiet(&conversion, &xml);

@@ -2,16 +2,14 @@
 
 use std::collections::HashMap;
 
-use roxmltree::{Document, Node, ParsingOptions};
+use witvirt_sdk::xml::{Document, Fault, Id};
 
 use crate::expanding::SECTOR;
 use crate::probe::ROOT;
-use crate::scan;
 use crate::{Error, ErrorKind};
 
 /// Bytes of a descriptor; those of Parallels have a few thousand.
 pub(crate) const MAX_BYTES: u64 = 1 << 20;
-const MAX_NODES: u32 = 1 << 16;
 /// The contract's bound for references.
 const MAX_PARTS: usize = 4096;
 /// Longest path.
@@ -71,15 +69,19 @@ impl Descriptor {
     /// it names too many files.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let text = std::str::from_utf8(bytes).map_err(|_| invalid("the descriptor is not UTF-8"))?;
-        scan::check(text)?;
-        let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..Default::default() };
-        let document = Document::parse_with_options(text, options)
-            .map_err(|error| invalid(format!("the descriptor is not XML: {error}")))?;
-        let root = document.root_element();
-        if root.tag_name().name() != ROOT {
+        let document = Document::parse(text).map_err(|error| {
+            let kind = match error.fault {
+                Fault::Doctype => ErrorKind::Unsupported,
+                Fault::TooMany { .. } => ErrorKind::Limit,
+                _ => ErrorKind::InvalidInput,
+            };
+            Error::new(kind, format!("the descriptor cannot be read as XML: {error}"))
+        })?;
+        let root = Node { document: &document, id: document.root() };
+        if document.local_name(root.id) != ROOT {
             return Err(invalid("not a descriptor of a Parallels disk: the root element is another one"));
         }
-        if root.attribute("Version") != Some("1.0") {
+        if document.attribute(root.id, "Version").as_deref() != Some("1.0") {
             return Err(Error::new(ErrorKind::Unsupported, "the descriptor is not of version 1.0"));
         }
         let disk_size = parameters(child(root, "Disk_Parameters")?)?;
@@ -102,7 +104,7 @@ struct Shots {
 }
 
 impl Shots {
-    fn read(root: Node<'_, '_>) -> Result<Self, Error> {
+    fn read(root: Node<'_>) -> Result<Self, Error> {
         let none = Self { count: 0, chain: Vec::new() };
         let Some(node) = elements(root, "Snapshots").next() else { return Ok(none) };
         let mut parents = HashMap::new();
@@ -135,7 +137,7 @@ impl Shots {
 }
 
 /// Size of the disk in bytes.
-fn parameters(node: Node<'_, '_>) -> Result<u64, Error> {
+fn parameters(node: Node<'_>) -> Result<u64, Error> {
     if elements(node, "Padding").any(|padding| text(padding) != "0") {
         return Err(Error::new(ErrorKind::Unsupported, "a disk with padding: nothing says what it means"));
     }
@@ -149,7 +151,7 @@ fn parameters(node: Node<'_, '_>) -> Result<u64, Error> {
     bytes(node, "Disk_size")
 }
 
-fn storage(node: Node<'_, '_>, shots: &Shots) -> Result<Storage, Error> {
+fn storage(node: Node<'_>, shots: &Shots) -> Result<Storage, Error> {
     let (start, end) = (bytes(node, "Start")?, bytes(node, "End")?);
     let mut parts = HashMap::new();
     let mut last = 0;
@@ -187,7 +189,7 @@ fn storage(node: Node<'_, '_>, shots: &Shots) -> Result<Storage, Error> {
     Ok(Storage { start, end, cluster_size, chain })
 }
 
-fn part(image: Node<'_, '_>) -> Result<Part, Error> {
+fn part(image: Node<'_>) -> Result<Part, Error> {
     let kind = match text(child(image, "Type")?) {
         "Plain" => Kind::Plain,
         "Compressed" => Kind::Expanding,
@@ -230,22 +232,32 @@ fn check_storages(storages: &[Storage], disk_size: u64) -> Result<(), Error> {
     Ok(())
 }
 
-fn elements<'a, 'i>(node: Node<'a, 'i>, name: &'static str) -> impl Iterator<Item = Node<'a, 'i>> {
-    node.children().filter(move |child| child.is_element() && child.tag_name().name() == name)
+/// An element of the descriptor.
+#[derive(Clone, Copy)]
+struct Node<'a> {
+    document: &'a Document,
+    id: Id,
 }
 
-fn child<'a, 'i>(node: Node<'a, 'i>, name: &'static str) -> Result<Node<'a, 'i>, Error> {
+/// In whatever namespace.
+fn elements<'a>(node: Node<'a>, name: &'static str) -> impl Iterator<Item = Node<'a>> {
+    let document = node.document;
+    let called = move |id: &Id| document.local_name(*id) == name;
+    document.children(node.id).filter(called).map(move |id| Node { document, id })
+}
+
+fn child<'a>(node: Node<'a>, name: &'static str) -> Result<Node<'a>, Error> {
     elements(node, name)
         .next()
         .ok_or_else(|| corrupt(&format!("the descriptor has no {name} where one has to be")))
 }
 
-fn text<'a>(node: Node<'a, '_>) -> &'a str {
-    node.text().unwrap_or_default().trim()
+fn text<'a>(node: Node<'a>) -> &'a str {
+    node.document.texts(node.id).next().unwrap_or_default().trim()
 }
 
 /// A number of sectors, in bytes.
-fn bytes(node: Node<'_, '_>, name: &'static str) -> Result<u64, Error> {
+fn bytes(node: Node<'_>, name: &'static str) -> Result<u64, Error> {
     let text = text(child(node, name)?);
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let sectors: Option<u64> = if digits { text.parse().ok() } else { None };
@@ -254,7 +266,7 @@ fn bytes(node: Node<'_, '_>, name: &'static str) -> Result<u64, Error> {
         .ok_or_else(|| corrupt(&format!("the descriptor's {name} is no number of sectors")))
 }
 
-fn guid(node: Node<'_, '_>, name: &'static str) -> Result<u128, Error> {
+fn guid(node: Node<'_>, name: &'static str) -> Result<u128, Error> {
     parse_guid(text(child(node, name)?))
         .ok_or_else(|| corrupt(&format!("the descriptor has a {name} that is no GUID")))
 }

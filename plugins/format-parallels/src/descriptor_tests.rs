@@ -79,7 +79,7 @@ fn every_refusal_names_its_reason() {
     let with = |from: &str, to: &str| sound.replace(from, to);
     let cases = [
         ("<domain/>".to_owned(), InvalidInput, "root element"),
-        (with("<StorageData>", "<StorageData"), InvalidInput, "not XML"),
+        (with("<StorageData>", "<StorageData"), InvalidInput, "as XML"),
         (
             with("<Parallels_disk", "<!DOCTYPE a [<!ENTITY b \"c\">]><Parallels_disk"),
             Unsupported,

@@ -33,7 +33,6 @@ mod extension;
 mod glue;
 pub mod image;
 pub mod probe;
-mod scan;
 
 use witvirt_sdk::core::extent::Probe;
 use witvirt_sdk::disk::{Format, ReadAt};

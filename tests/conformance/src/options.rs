@@ -98,6 +98,8 @@ fn implied(name: &str) -> Option<&'static str> {
         "fsdev" => "fsdriver",
         "audiodev" => "driver",
         "vnc" => "vnc",
+        "name" => "guest",
+        "compat" => "x",
         _ => return None,
     })
 }
@@ -116,6 +118,7 @@ pub fn properties(name: &str, value: &str) -> Properties {
         let (key, value) = match (part.split_once('='), implied(name)) {
             (Some((key, value)), _) => (key, value),
             (None, Some(key)) if index == 0 => (key, part),
+            (None, _) if matches!(name, "chardev" | "vnc") && part.starts_with("no") => (&part[2..], "off"),
             (None, _) => (part, "on"),
         };
         let value = plain(&value.replace('\0', ","));

@@ -21,7 +21,10 @@ const REASONS: &[(&str, &str)] = &[
         "VIRTIO_F_IOMMU_PLATFORM was supported by neither",
         "QEMU has no IOMMU in front of virtio devices on a conventional PCI bus, under libvirt either",
     ),
-    ("IDE and SATA disks cannot be", "QEMU has no read-only disks on SATA, which KubeVirt's cloud-init disk there would be"),
+    (
+        "IDE and SATA disks cannot be",
+        "QEMU has no read-only disks on SATA, which KubeVirt's cloud-init disk there would be",
+    ),
 ];
 
 /// Machines that are started at a time.

@@ -145,7 +145,7 @@ pub fn convert<C: Converter>(
     options: &str,
 ) -> Result<Outcome, Error> {
     let offered = C::conversions();
-    if !offered.iter().any(|pair| *pair == (input.media_type.as_str(), target)) {
+    if !offered.contains(&(input.media_type.as_str(), target)) {
         return Err(not_offered(&offered, input, target));
     }
     C::convert(settings, input, target, &Options::parse(options)?)

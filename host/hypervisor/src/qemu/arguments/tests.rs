@@ -146,6 +146,53 @@ fn old_pc() {
     golden("old-pc", fields, Accelerator::Tcg);
 }
 
+/// A machine that uses every property there is.
+#[test]
+fn every_detail() {
+    let virtio = json!({ "iommu": true, "ats": true, "packed": true, "page-per-vq": true });
+    let fields = json!({
+        "memory": "96MiB",
+        "board": {
+            "acpi": false, "ps2": false, "vmport": false, "smm": false, "vmcoreinfo": true, "generation-id": "auto",
+            "panic": ["isa", "pci", "hyperv"], "suspend-to-memory": false, "suspend-to-disk": true, "pci-hole64": "1GiB",
+        },
+        "cpu": {
+            "count": 4, "settings": [{ "name": "hv-vendor-id", "value": "a,b=c" }],
+            "numa": [
+                { "cpus": [0, 3, 1], "memory": "64MiB", "distances": [10, 21] },
+                { "cpus": [2], "memory": "32MiB", "distances": [21, 10] },
+            ],
+        },
+        "clock": { "timers": [{ "name": "rtc", "track": "guest" }] },
+        "boot": { "menu": true, "menu-timeout-ms": 3000, "reboot-timeout-ms": 5000, "strict": true },
+        "disks": [
+            { "name": "a", "source": { "image": "a" }, "queues": 4, "queue-size": 256, "physical-block-size": 4096,
+              "detect-zeroes": "unmap", "read-error-policy": "stop", "virtio": virtio },
+            { "name": "b", "source": { "image": "b" }, "bus": "scsi", "vendor": "A", "product": "B",
+              "wwn": "5000c50015ea71ac", "rotation-rate": 1, "removable": true },
+            { "name": "c", "source": { "image": "c" }, "bus": "sata", "product": "a disk",
+              "geometry": { "cylinders": 16383, "heads": 16, "sectors": 63, "translation": "lba" } },
+        ],
+        "interfaces": [{ "rom": true, "rx-queue-size": 512, "rss": true, "rss-hash": false,
+                         "offloads-off": ["csum", "guest-ufo"], "virtio": virtio }],
+        "controllers": [
+            { "kind": "scsi", "queues": 2, "commands-per-lun": 8, "max-sectors": 512, "virtio": { "revision": "non-transitional" } },
+            { "kind": "virtio-serial", "ports": 2, "vectors": 4 }, { "kind": "usb", "ports": 8 },
+        ],
+        "channels": [{ "name": "org.qemu.guest_agent.0" }, { "controller": 2 }, { "name": "next" }],
+        "videos": [
+            { "model": "qxl", "ram-kib": 65536, "vgamem-kib": 16384, "vram64-kib": 0 },
+            { "model": "virtio", "blob": false, "edid": true, "resolution": { "width": 1024, "height": 768 } },
+        ],
+        "inputs": [{ "kind": "tablet", "bus": "virtio", "virtio": { "packed": false } }],
+        "rng": { "virtio": { "revision": "transitional" } },
+        "sounds": [{ "model": "ich6", "codecs": ["micro", "output"] }, { "model": "usb", "multichannel": true }],
+        "balloon": true, "balloon-options": { "deflate-on-oom": true, "free-page-reporting": true, "virtio": virtio },
+    });
+    assert_eq!(spec(fields.clone()).validate(), []);
+    golden("every-detail", fields, Accelerator::Tcg);
+}
+
 /// What cannot be honoured is refused where it stands, and never dropped.
 #[test]
 fn refusals_name_the_field() {
@@ -189,6 +236,40 @@ fn refusals_name_the_field() {
         (timer(json!({ "name": "pit", "tick": "merge" })), "clock.timers[0].tick: "),
         (timer(json!({ "name": "hpet", "frequency": 1 })), "clock.timers[0].frequency: "),
         (timer(json!({ "name": "sundial" })), "clock.timers[0].name: "),
+        (timer(json!({ "name": "pit", "track": "wall" })), "clock.timers[0].track: "),
+        (disk(json!({ "wwn": "5000c50015ea71ac" })), "disks[0].wwn: "),
+        (disk(json!({ "vendor": "A", "bus": "sata" })), "disks[0].vendor: "),
+        (disk(json!({ "product": "12345678901234567", "bus": "scsi" })), "disks[0].product: "),
+        (disk(json!({ "removable": true })), "disks[0].removable: "),
+        (disk(json!({ "rotation-rate": 1 })), "disks[0].rotation-rate: "),
+        (disk(json!({ "queues": 2, "bus": "scsi" })), "disks[0].queues: "),
+        (disk(json!({ "virtio": { "packed": true }, "bus": "sata" })), "disks[0].virtio: "),
+        (disk(json!({ "detect-zeroes": "unmap", "discard": false })), "disks[0].detect-zeroes: "),
+        (
+            disk(json!({ "geometry": { "cylinders": 1, "heads": 1, "sectors": 1, "translation": "lba" } })),
+            "disks[0].geometry.translation: ",
+        ),
+        (json!({ "interfaces": [{ "model": "e1000", "rss": true }] }), "interfaces[0].rss: "),
+        (
+            json!({ "controllers": [{ "kind": "usb", "model": "piix3-uhci", "ports": 2 }] }),
+            "controllers[0].ports: ",
+        ),
+        (json!({ "controllers": [{ "kind": "usb", "ports": 16 }] }), "controllers[0].ports: "),
+        (
+            json!({ "controllers": [{ "kind": "scsi", "model": "lsilogic", "queues": 2 }] }),
+            "controllers[0].queues: ",
+        ),
+        (json!({ "videos": [{ "model": "vga", "ram-kib": 1024 }] }), "videos[0].ram-kib: "),
+        (json!({ "videos": [{ "model": "cirrus", "edid": true }] }), "videos[0].edid: "),
+        (json!({ "sounds": [{ "model": "ac97", "codecs": ["micro"] }] }), "sounds[0].codecs: "),
+        (
+            json!({ "inputs": [{ "kind": "tablet", "bus": "virtio", "virtio": { "revision": "transitional" } }] }),
+            "inputs[0].virtio.revision: ",
+        ),
+        (
+            json!({ "board": { "smm": false }, "boot": { "firmware": { "uefi": { "code": "/c", "secure": true } } } }),
+            "board.smm: ",
+        ),
     ] {
         let error =
             arguments(fields.clone(), Accelerator::Tcg, &[]).err().unwrap_or_else(|| panic!("{fields}"));

@@ -1,8 +1,8 @@
 //! What macOS looks for on a Mac's board: the system management controller with its key, a base board in SMBIOS, and a
 //! processor that its kernel knows. The converter "board" of droidvirt's `osx-hook-sidecar`.
 //!
-//! All three are arguments for QEMU; the host lets them through only where `[hypervisor] allow-arguments` has "device",
-//! "smbios" and "cpu". The key (64 characters, "OSK") is Apple's: it comes from the setting `osk`, and appears in no
+//! All three are arguments for QEMU; the host lets them through only where `[hypervisor] allow-arguments` has "-device",
+//! "-smbios" and "-cpu". The key (64 characters, "OSK") is Apple's: it comes from the setting `osk`, and appears in no
 //! message.
 
 mod osk;

@@ -7,12 +7,14 @@ use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
-use witvirt_core::domain::{Converter, DOMAIN_XML, Document, Outcome};
+use witvirt_core::domain::{
+    CONTEXT_JSON, Converter, DOMAIN_XML, Document, KUBEVIRT as MANIFEST, Outcome, Severity,
+};
 use witvirt_core::plugin::{Limits, Mode, OnFailure, PluginEntry, PluginKind};
 use witvirt_core::{ByteSize, ErrorKind, Name, PluginError};
 use witvirt_engine::{CompileCommand, Engine, EngineOptions, Plugin};
 use witvirt_harness::host::Host;
-use witvirt_harness::macos::{ANNOTATIONS, HOOKS, OSK};
+use witvirt_harness::macos::{self, ANNOTATIONS, HOOKS, OSK};
 use witvirt_harness::{plugins, root, witvirt};
 use witvirt_testkit::domain::{KUBEVIRT, difference};
 
@@ -94,6 +96,60 @@ fn hooks_change_what_their_native_code_does() -> Result<()> {
         ensure!(changed == expected, "{}\n{}", golden.display(), difference(&expected, &changed));
         let again = convert(&*hook, &made.document.body, annotations)?;
         ensure!(again.document == made.document, "{name} is not idempotent");
+    }
+    Ok(())
+}
+
+/// From a manifest to domain XML: the source converter, and the hooks in the order of the annotation.
+fn chain(manifest: &str) -> Result<String> {
+    let source = load("domain-kubevirt", json!({}), Limits::default())?;
+    let input = Document { media_type: MANIFEST.to_owned(), body: manifest.to_owned() };
+    let made = source.convert(&input, DOMAIN_XML, &json!({}))?;
+    let context = source.convert(&input, CONTEXT_JSON, &json!({}))?.document.body;
+    let context: Value = serde_json::from_str(&context)?;
+    let names = context["annotations"]["converter.droidvirt.io/type"].as_str().context("no annotation")?;
+    ensure!(made.diagnostics.iter().all(|said| said.severity != Severity::Error), "{:?}", made.diagnostics);
+    let mut domain = made.document;
+    for name in names.split(',').map(|name| format!("hook-{name}")) {
+        let settings = if name == "hook-board" { json!({ "osk": OSK }) } else { json!({}) };
+        let hook = load(&name, settings, Limits::default())?;
+        let made = hook.convert(&domain, DOMAIN_XML, &json!({ "context": context }))?;
+        ensure!(made.diagnostics.is_empty(), "{name}: {:?}", made.diagnostics);
+        domain = made.document;
+    }
+    Ok(domain.body)
+}
+
+#[test]
+fn the_macos_machine_becomes_the_domain_that_it_is_said_to_become() -> Result<()> {
+    let golden = root().join("tests/e2e/tests/golden/macos.xml");
+    let made = chain(&macos::example()?)?;
+    if std::env::var_os("WITVIRT_BLESS").is_some() {
+        fs::write(&golden, &made)?;
+    }
+    let expected = fs::read_to_string(&golden).unwrap_or_default();
+    ensure!(made == expected, "{}\n{}", golden.display(), difference(&expected, &made));
+    Ok(())
+}
+
+#[test]
+fn the_seeds_machine_goes_through_the_chain() -> Result<()> {
+    let Some(machine) = macos::seed()? else {
+        println!("skipped: there is no ../shared/seeds");
+        return Ok(());
+    };
+    let domain = chain(&machine)?;
+    for part in [
+        "<name>osx-1</name>",
+        "value='isa-applesmc,osk=",
+        "<loader readonly='yes' secure='no' type='pflash'>/usr/share/OVMF/OVMF_CODE.fd</loader>",
+        "<nvram>/usr/share/OVMF/OVMF_VARS.fd</nvram>",
+        "<model type='qxl' ",
+        "<graphics type='vnc' port='5900'>",
+        "<model type='vmxnet3'/>",
+        "<controller type='usb' index='0' model='piix3-uhci'/>",
+    ] {
+        ensure!(domain.contains(part), "no {part} in {domain}");
     }
     Ok(())
 }

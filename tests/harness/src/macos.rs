@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use toml::{Table, Value};
 
 use crate::root;
@@ -43,13 +43,16 @@ pub fn example() -> Result<String> {
     Ok(fs::read_to_string(root().join("examples/macos/osx.yaml"))?)
 }
 
-/// The config of examples/macos with a key, joined with another: tables by key, plugins by name.
-pub fn config(other: &str) -> Result<String> {
-    let text = fs::read_to_string(root().join("examples/macos/witvirt.toml"))?;
-    let mut example: Table = text.parse()?;
-    for plugin in example.get_mut("plugin").and_then(Value::as_array_mut).context("no plugins")? {
+/// A host's config with the plugins and pipelines of config/witvirt.toml, and with what examples/macos adds, a key included.
+pub fn config(host: &str) -> Result<String> {
+    let mut config: Table = host.parse()?;
+    let shipped: Table = fs::read_to_string(root().join("config/witvirt.toml"))?.parse()?;
+    let shipped = shipped.into_iter().filter(|(key, _)| key == "plugin" || key == "pipeline");
+    join(&mut config, shipped.collect());
+    join(&mut config, fs::read_to_string(root().join("examples/macos/witvirt.toml"))?.parse()?);
+    for plugin in config.get_mut("plugin").and_then(Value::as_array_mut).context("no plugins")? {
         let plugin = plugin.as_table_mut().context("a plugin is no table")?;
-        let name = plugin.get("name").and_then(Value::as_str).context("a plugin has no name")?.to_owned();
+        let name = name(plugin).context("a plugin has no name")?.to_owned();
         let file = crate::plugins().join(format!("{name}.wasm"));
         ensure!(file.is_file(), "{} is missing, run: cargo xtask plugins", file.display());
         plugin.insert("file".to_owned(), Value::String(file.to_string_lossy().into_owned()));
@@ -58,23 +61,34 @@ pub fn config(other: &str) -> Result<String> {
             plugin.insert("settings".to_owned(), Value::Table(settings));
         }
     }
-    let mut joined: Table = other.parse()?;
-    join(&mut joined, example)?;
-    Ok(toml::to_string(&joined)?)
+    Ok(toml::to_string(&config)?)
 }
 
-fn join(into: &mut Table, other: Table) -> Result<()> {
+fn name(table: &Table) -> Option<&str> {
+    table.get("name").and_then(Value::as_str)
+}
+
+/// Adds what another config has: tables by key, lists of named tables by name; of anything else the other one counts.
+fn join(into: &mut Table, other: Table) {
     for (key, value) in other {
         match (into.get_mut(&key), value) {
-            (Some(Value::Table(there)), Value::Table(table)) => join(there, table)?,
-            (Some(Value::Array(there)), Value::Array(list)) => {
-                let name = |value: &Value| value.get("name").and_then(Value::as_str).map(str::to_owned);
-                there.retain(|old| !list.iter().any(|new| name(new) == name(old)));
-                there.extend(list);
-            }
-            (Some(_), _) => bail!("both configs have {key}"),
-            (None, value) => drop(into.insert(key, value)),
+            (Some(Value::Table(there)), Value::Table(table)) => join(there, table),
+            (Some(Value::Array(there)), Value::Array(list)) => join_lists(there, list),
+            (_, value) => drop(into.insert(key, value)),
         }
     }
-    Ok(())
+}
+
+fn join_lists(there: &mut Vec<Value>, list: Vec<Value>) {
+    for value in list {
+        let Value::Table(table) = value else {
+            there.push(value);
+            continue;
+        };
+        let mut tables = there.iter_mut().filter_map(Value::as_table_mut);
+        match tables.find(|old| name(old).is_some() && name(old) == name(&table)) {
+            Some(old) => join(old, table),
+            None => there.push(Value::Table(table)),
+        }
+    }
 }

@@ -25,7 +25,7 @@ pub struct Plugin {
     pub world: String,
     /// What it handles: formats, conversions.
     pub handles: Vec<String>,
-    /// Its settings.
+    /// Its settings; of secret ones (`writeOnly` in the schema) only that they are set.
     pub settings: serde_json::Value,
     /// The JSON schema of its settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]

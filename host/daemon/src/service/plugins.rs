@@ -222,12 +222,44 @@ fn describe(serving: &Serving) -> Plugin {
         sha256: report.sha256.hex(),
         world: report.world.clone(),
         handles: formats.chain(conversions).collect(),
-        settings: serving.entry.settings.clone(),
+        settings: shown(&serving.entry.settings, report.settings_schema.as_ref()),
         settings_schema: report.settings_schema.clone(),
         limits: serde_json::to_value(serving.entry.limits).unwrap_or_default(),
         on_failure: serving.entry.on_failure,
         mode: serving.entry.mode,
         load_us: report.load_us,
         reload_error: serving.reload_error.clone(),
+    }
+}
+
+/// Settings as people may see them: of what the schema calls `writeOnly` (keys, passwords) only that it is set.
+fn shown(settings: &serde_json::Value, schema: Option<&serde_json::Value>) -> serde_json::Value {
+    let mut shown = settings.clone();
+    let properties = schema.and_then(|schema| schema.get("properties"));
+    for (key, value) in shown.as_object_mut().into_iter().flatten() {
+        let property = properties.and_then(|properties| properties.get(key));
+        if property.and_then(|property| property.get("writeOnly")) == Some(&true.into()) {
+            *value = "(withheld)".into();
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::shown;
+
+    #[test]
+    fn keys_stay_with_their_plugins() {
+        let schema = json!({ "properties": { "osk": { "writeOnly": true }, "cpu": { "writeOnly": false } } });
+        let settings = json!({ "osk": "secret", "cpu": "max", "other": [1] });
+        assert_eq!(
+            shown(&settings, Some(&schema)),
+            json!({ "osk": "(withheld)", "cpu": "max", "other": [1] })
+        );
+        assert_eq!(shown(&settings, None), settings);
+        assert_eq!(shown(&json!(null), Some(&schema)), json!(null));
     }
 }

@@ -69,16 +69,20 @@ fn read(text: &str) -> Result<xml::Document, Error> {
         Error::new(ErrorKind::InvalidInput, format!("not a domain XML document: {error}"))
     })?;
     let root = domain.root();
-    if domain.local_name(root) != "domain" || domain.namespace(root).is_some() {
-        let found: String = domain.local_name(root).chars().take(64).collect();
-        let message = format!("the root element is <{}>, not <domain>", found.escape_debug());
-        return Err(Error::new(ErrorKind::InvalidInput, message));
+    if domain.is(root, "domain") {
+        return Ok(domain);
     }
-    Ok(domain)
+    let found: String = domain.name(root).chars().take(64).collect();
+    let elsewhere = if domain.namespace(root).is_some() { " of another namespace" } else { "" };
+    let message = format!("the root element is <{}>{elsewhere}, not <domain>", found.escape_debug());
+    Err(Error::new(ErrorKind::InvalidInput, message))
 }
 
 /// Replaces all devices of a name ("graphics") by others, in the place of those that were there.
 pub fn replace_devices(domain: &mut xml::Document, name: &str, elements: Vec<Element>) {
+    if elements.is_empty() && domain.find(domain.root(), "devices").is_none() {
+        return;
+    }
     let devices = domain.find_or_append(domain.root(), "devices");
     let mut there = domain.find_all(devices, name).into_iter();
     let mut last = None;
@@ -91,5 +95,72 @@ pub fn replace_devices(domain: &mut xml::Document, name: &str, elements: Vec<Ele
     }
     for old in there {
         domain.remove(old);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use witvirt_core::domain::{DOMAIN_XML, Diagnostic, Document, Outcome};
+
+    use super::{Hook, replace_devices};
+    use crate::domain::{Context, configure, convert};
+    use crate::xml::{self, Element};
+    use crate::{Error, ErrorKind};
+
+    /// Replaces all sounds by as many as an annotation has letters.
+    struct Sounds;
+
+    impl Hook for Sounds {
+        const NAME: &str = "sounds";
+        const VERSION: &str = "0.0.0";
+        const DESCRIPTION: &str = "";
+        const SETTINGS_SCHEMA: Option<&str> = None;
+        type Settings = ();
+
+        fn edit((): &(), domain: &mut xml::Document, context: &Context) -> Vec<Diagnostic> {
+            let letters = context.annotations.get("letters").map_or("", String::as_str).chars();
+            replace_devices(
+                domain,
+                "sound",
+                letters.map(|c| Element::new("sound").attribute("model", c)).collect(),
+            );
+            Vec::new()
+        }
+    }
+
+    fn run(text: &str, letters: &str) -> Result<Outcome, Error> {
+        configure::<Sounds>("{}")?;
+        let input = Document { media_type: DOMAIN_XML.to_owned(), body: text.to_owned() };
+        let options =
+            format!("{{\"context\": {{\"name\": \"m\", \"annotations\": {{\"letters\": \"{letters}\"}}}}}}");
+        convert::<Sounds>(&(), &input, DOMAIN_XML, &options)
+    }
+
+    #[test]
+    fn devices_take_the_places_of_others() {
+        let domain = |devices: &str| format!("<domain><devices>{devices}</devices></domain>");
+        for (there, letters, made) in [
+            ("", "ab", "<sound model='a'/><sound model='b'/>"),
+            ("<sound/><rng/>", "ab", "<sound model='a'/><sound model='b'/><rng/>"),
+            ("<rng/><sound/><tpm/><sound/>", "a", "<rng/><sound model='a'/><tpm/>"),
+            ("<sound/><rng/>", "", "<rng/>"),
+        ] {
+            let outcome = run(&domain(there), letters).unwrap();
+            assert_eq!(outcome.document.body, domain(made), "{there}");
+        }
+        assert_eq!(run("<domain/>", "").unwrap().document.body, "<domain/>");
+    }
+
+    #[test]
+    fn only_domains_are_edited() {
+        for (text, part) in [
+            ("<domain", "not a domain XML document: "),
+            ("<network/>", "the root element is <network>, not <domain>"),
+            ("<domain xmlns='urn:x'/>", "the root element is <domain> of another namespace, not <domain>"),
+        ] {
+            let error = run(text, "a").unwrap_err();
+            assert_eq!(error.kind, ErrorKind::InvalidInput);
+            assert!(error.message.starts_with(part), "{text}: {}", error.message);
+        }
     }
 }

@@ -73,3 +73,50 @@ fn words(domain: &Document) -> Vec<(Id, String)> {
     let arguments = commandlines.flat_map(|commandline| domain.find_all(commandline, ARGUMENT));
     arguments.map(|id| (id, domain.attribute(id, "value").unwrap_or_default().into_owned())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{append_option, option, options, set_option};
+    use crate::xml::Document;
+
+    const DOMAIN: &str = "<domain><q:commandline xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'>\
+        <q:env name='A' value='b'/><q:arg value='stray'/><q:arg value='-cpu'/><q:arg value='max'/><q:arg value='--cpu'/>\
+        <q:arg value='host'/><q:arg/><q:arg value='-usb'/><q:arg value='-snapshot'/></q:commandline>\
+        <commandline><arg value='-not'/></commandline></domain>";
+
+    #[test]
+    fn reads_options_and_their_values() {
+        let domain = Document::parse(DOMAIN).unwrap();
+        let said = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
+        let expected =
+            [said("cpu", Some("max")), said("cpu", Some("host")), said("usb", None), said("snapshot", None)];
+        assert_eq!(options(&domain), expected);
+        assert_eq!(option(&domain, "cpu", |_| true).as_deref(), Some("host"));
+        assert_eq!(option(&domain, "cpu", |value| value != "host").as_deref(), Some("max"));
+        assert_eq!(option(&domain, "usb", |_| true), None);
+    }
+
+    #[test]
+    fn sets_the_last_one_or_appends() {
+        let mut domain = Document::parse(DOMAIN).unwrap();
+        set_option(&mut domain, "cpu", |_| true, "Penryn");
+        set_option(&mut domain, "smbios", |_| true, "type=2");
+        append_option(&mut domain, "S", None);
+        let added = "<q:arg value='-smbios'/><q:arg value='type=2'/><q:arg value='-S'/></q:commandline>";
+        let expected = DOMAIN.replace("'host'", "'Penryn'").replace("</q:commandline>", added);
+        assert_eq!(domain.to_string(), expected);
+    }
+
+    #[test]
+    fn makes_a_command_line_where_there_is_none() {
+        let mut domain =
+            Document::parse("<domain xmlns:qemu='urn:another'>\n  <name>m</name>\n</domain>").unwrap();
+        set_option(&mut domain, "cpu", |_| true, "a<b");
+        let made = domain.to_string();
+        assert!(made.contains("xmlns:qemu1='http://libvirt.org/schemas/domain/qemu/1.0'"), "{made}");
+        assert!(
+            made.contains("\n    <qemu1:arg value='a&lt;b'/>\n  </qemu1:commandline>\n</domain>"),
+            "{made}"
+        );
+    }
+}

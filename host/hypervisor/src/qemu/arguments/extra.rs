@@ -48,7 +48,7 @@ pub(super) fn append(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(),
         if !allowed.iter().any(|allowed| allowed == name) {
             let name = name.escape_debug();
             return denied(format!(
-                "\"-{name}\" is not allowed; add \"{name}\" to allow-arguments in [hypervisor]"
+                "\"-{name}\" is not allowed; add \"-{name}\" to allow-arguments in [hypervisor]"
             ));
         }
         board.flag(&format!("-{name}"));

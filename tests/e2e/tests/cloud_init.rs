@@ -27,8 +27,10 @@ struct Lab {
 
 impl Lab {
     fn new() -> Result<Self> {
-        let guest = debian::build()?;
-        let host = Host::new("")?;
+        Self::with(debian::build()?, Host::new("")?)
+    }
+
+    fn with(guest: Guest, host: Host) -> Result<Self> {
         let key = host.path("key");
         let mut keygen = Command::new("ssh-keygen");
         tools::run(keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"]).arg(&key))?;
@@ -70,13 +72,17 @@ impl Lab {
         Ok(file)
     }
 
-    /// Logs in and runs a script once cloud-init is through; what it prints.
+    /// Logs in at the forwarded port and runs a script once cloud-init is through; what it prints.
     fn log_in(&self, user: &str, script: &str) -> Result<String> {
+        self.log_in_at(self.port, user, script)
+    }
+
+    fn log_in_at(&self, port: u16, user: &str, script: &str) -> Result<String> {
         let script =
             format!("until [ -e /var/lib/cloud/instance/boot-finished ]; do sleep 1; done; {script}");
         wait_longer(BOOT, &format!("{user} to be let in"), || {
             let mut ssh = Command::new("ssh");
-            ssh.arg("-i").arg(&self.key).args(["-p", &self.port.to_string()]);
+            ssh.arg("-i").arg(&self.key).args(["-p", &port.to_string()]);
             for option in [
                 "BatchMode=yes",
                 "ConnectTimeout=60",
@@ -154,6 +160,104 @@ fn config_drive_does_so_too() -> Result<()> {
     let told = lab.log_in("grace", "hostname; id -un")?;
     eprintln!("ConfigDrive: logged in after {:.0?}", begun.elapsed());
     ensure!(told == "driven\ngrace\n", "{told:?}");
+    Ok(())
+}
+
+const MANIFEST: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: settings
+data:
+  app.conf: |
+    colour=teal-4711
+---
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata:
+  name: manifest
+spec:
+  runStrategy: Always
+  template:
+    spec:
+      domain:
+        firmware:
+          kernelBoot:
+            kernelArgs: CMDLINE
+            container:
+              image: registry.example/debian-kernel:12
+              kernelPath: /vmlinuz
+              initrdPath: /initrd.img
+        memory:
+          guest: 512Mi
+        devices:
+          autoattachGraphicsDevice: false
+          disks:
+            - { name: root, disk: { bus: virtio } }
+            - { name: seed, disk: { bus: virtio } }
+            - { name: settings, disk: { bus: virtio } }
+          interfaces:
+            - { name: default, masquerade: {}, ports: [{ port: 22 }] }
+      networks:
+        - { name: default, pod: {} }
+      volumes:
+        - name: root
+          hostDisk: { path: ROOT, type: Disk }
+        - name: seed
+          cloudInitNoCloud:
+            userData: |
+              #cloud-config
+              hostname: manifest
+              users:
+                - name: ada
+                  shell: /bin/bash
+                  ssh_authorized_keys: ["KEY"]
+              runcmd:
+                - mkdir -p /settings
+                - mount -o ro LABEL=cfgdata /settings
+        - name: settings
+          configMap: { name: settings, volumeLabel: cfgdata }
+"#;
+
+#[test]
+fn a_manifest_of_kubevirt_is_enough() -> Result<()> {
+    let guest = debian::build()?;
+    let host = Host::new("")?;
+    let (kernels, root) = (host.path("files/kernels"), host.path("files/root.raw"));
+    let config = fs::read_to_string(host.config())?;
+    let plugin = witvirt_harness::plugins().join("domain-kubevirt.wasm");
+    let more = format!(
+        "[[plugin]]\nname = \"domain-kubevirt\"\nkind = \"domain-converter\"\nfile = {plugin:?}\n\
+         settings = {{ kernel-directory = {kernels:?} }}\n\
+         [pipeline.kubevirt]\nsource = \"application/vnd.kubevirt+yaml\"\n\
+         converters = [\"domain-kubevirt\", \"domain-libvirt\"]\n"
+    );
+    host.write_config(&(config + &more))?;
+    let container = kernels.join("registry.example/debian-kernel:12");
+    fs::create_dir_all(&container)?;
+    fs::copy(&guest.kernel, container.join("vmlinuz"))?;
+    fs::copy(&guest.initrd, container.join("initrd.img"))?;
+    tools::run(Command::new("cp").arg("--sparse=always").arg(&guest.root).arg(&root))?;
+    let lab = Lab::with(guest, host)?;
+    let _daemon = lab.host.daemon()?;
+    let manifest = MANIFEST
+        .replace("CMDLINE", debian::CMDLINE)
+        .replace("ROOT", &root.to_string_lossy())
+        .replace("KEY", &lab.public_key()?);
+    let file = lab.host.path("files/manifest.yaml");
+    fs::write(&file, manifest)?;
+
+    // Nobody says --start: the run strategy does.
+    let begun = Instant::now();
+    lab.host.run(&["create", &file.to_string_lossy()])?;
+    let status = lab.host.wait_state("manifest", "running")?;
+    ensure!(status["run"] == "always", "{status}");
+    ensure_secret(&lab.host, "manifest", "teal-4711")?;
+    let port = status["forwards"][0]["host-port"].as_u64().and_then(|port| u16::try_from(port).ok());
+    let port = port.filter(|port| *port != 0).with_context(|| format!("no port in {status}"))?;
+    let told = lab.log_in_at(port, "ada", "hostname; id -un; cat /settings/app.conf")?;
+    eprintln!("KubeVirt manifest: logged in after {:.0?}", begun.elapsed());
+    ensure!(told == "manifest\nada\ncolour=teal-4711\n", "{told:?}");
     Ok(())
 }
 

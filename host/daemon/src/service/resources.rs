@@ -84,7 +84,13 @@ impl Resources for StoreResources {
         let progress = Progress::new();
         // Drives of ATA cannot refuse writes; those to a data disk are forgotten at the next start.
         let ata = matches!(disk.bus, DiskBus::Ide | DiskBus::Sata) && disk.device == DiskDevice::Disk;
-        let read_only = disk.read_only || matches!(source, DiskSource::Data { .. }) && !ata;
+        let read_only = disk.read_only
+            || match source {
+                DiskSource::Data { .. } => !ata,
+                // A volume is locked for what the drive does with it.
+                DiskSource::Volume { .. } | DiskSource::Overlay { .. } => disk.device == DiskDevice::Cdrom,
+                _ => false,
+            };
         let attach = || self.store.attach(self.access(), overlays, &disk.name, source, read_only, &progress);
         let handle = match attach() {
             Err(error) if error.kind() == ErrorKind::Changed => {

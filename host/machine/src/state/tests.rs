@@ -472,7 +472,7 @@ fn legal(from: State, to: State) -> bool {
 
 fn strategies() -> impl Strategy<Value = RunStrategy> {
     use RunStrategy::{Always, Halted, Manual, Once, RerunOnFailure};
-    prop_oneof![3 => Just(Manual), 2 => Just(Always), Just(Halted), Just(RerunOnFailure), Just(Once)]
+    prop_oneof![3 => Just(Manual), 2 => Just(Always), 1 => Just(Halted), 1 => Just(RerunOnFailure), 1 => Just(Once)]
 }
 
 fn policies() -> impl Strategy<Value = RestartPolicy> {

@@ -98,6 +98,10 @@ fn what_types_cannot_say_is_a_problem_with_its_path() {
             "cpu = { settings = [{ name = \"phys-bits\", value = \"1\" }] }\n".to_owned(),
             "cpu.settings[0].value",
         ),
+        (
+            "cpu = { settings = [{ name = \"hv-vendor-id\", value = \"a,b=c\" }] }\n".to_owned(),
+            "cpu.settings[0].value",
+        ),
         ("cpu = { numa = [{ memory = \"1MiB\" }] }\n".to_owned(), "cpu.numa: the nodes' memory"),
         ("cpu = { numa = [{ cpus = [1], memory = \"1MiB\" }] }\n".to_owned(), "cpu.numa[0].cpus"),
         ("cpu = { numa = [{ memory = \"1MiB\", distances = [20] }] }\n".to_owned(), "cpu.numa[0].distances"),

@@ -128,6 +128,11 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
+        name: "modern",
+        why: "behind an IOMMU a device is of virtio 1.0; on a conventional bus QEMU refuses libvirt's line",
+        applies: |difference, _| key(difference) == "disable-legacy" && difference.theirs.is_none(),
+    },
+    Rule {
         name: "iothread",
         why: "which thread of the host serves a device",
         applies: |difference, _| key(difference).starts_with("iothread"),

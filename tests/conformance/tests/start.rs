@@ -18,10 +18,6 @@ const REASONS: &[(&str, &str)] = &[
     ("doesn't allow setting HyperV", "Hyper-V's features need KVM"),
     ("cannot enable blob resources without udmabuf", "shared surfaces need /dev/udmabuf"),
     (
-        "VIRTIO_F_IOMMU_PLATFORM was supported by neither",
-        "QEMU has no IOMMU in front of virtio devices on a conventional PCI bus, under libvirt either",
-    ),
-    (
         "IDE and SATA disks cannot be",
         "QEMU has no read-only disks on SATA, which KubeVirt's cloud-init disk there would be",
     ),

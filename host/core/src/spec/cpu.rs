@@ -92,7 +92,7 @@ pub struct CpuFeature {
 pub struct CpuSetting {
     /// One of "phys-bits", "hv-spinlocks", "hv-vendor-id", "vendor".
     pub name: String,
-    /// A number, or for "vendor" and "hv-vendor-id" a text of at most 12 characters.
+    /// A number, or for "vendor" and "hv-vendor-id" a text of at most 12 characters without a comma.
     pub value: String,
 }
 

@@ -101,9 +101,11 @@ fn check_setting(setting: &CpuSetting, path: &str, found: &mut Findings) {
         "phys-bits" => (number(32..=52), "a number from 32 to 52"),
         "hv-spinlocks" => (number(0..=u32::MAX), "a number of retries below 2^32"),
         "vendor" => (value.len() != 12 || !is_word(value), "12 letters and digits"),
-        "hv-vendor-id" => {
-            (value.is_empty() || !is_printable(value, 12), "1 to 12 printable ASCII characters")
-        }
+        // QEMU ends it at a comma, whatever stands before.
+        "hv-vendor-id" => (
+            value.is_empty() || value.contains(',') || !is_printable(value, 12),
+            "1 to 12 printable ASCII characters without a comma",
+        ),
         _ => {
             let known = "use phys-bits, hv-spinlocks, hv-vendor-id or vendor";
             return found.refuse(true, format!("{path}.name"), known);

@@ -169,7 +169,7 @@ fn cpu(machine: &Machine<'_>, clock: &Clock) -> Result<String, Error> {
         text.push_str(",hv-crash=on");
     }
     for CpuSetting { name, value } in &cpu.settings {
-        text.push_str(&format!(",{name}={}", escape(value)));
+        text.push_str(&format!(",{name}={value}"));
     }
     for feature in &clock.cpu {
         text.push(',');

@@ -165,6 +165,15 @@ fn virtio(
             device.insert(property.to_owned(), json!(on));
         }
     }
+    if virtio.iommu == Some(true) {
+        if virtio.revision == Some(VirtioRevision::Transitional) {
+            return Err(unsupported(format!("{path}.virtio.iommu"), "only for devices of virtio 1.0"));
+        }
+        // On the root bus QEMU would offer 0.9 too, and then refuses.
+        if virtio.revision.is_none() {
+            device.insert("disable-legacy".to_owned(), json!("on"));
+        }
+    }
     Ok(())
 }
 

@@ -157,7 +157,7 @@ fn every_detail() {
             "panic": ["isa", "pci", "hyperv"], "suspend-to-memory": false, "suspend-to-disk": true, "pci-hole64": "1GiB",
         },
         "cpu": {
-            "count": 4, "settings": [{ "name": "hv-vendor-id", "value": "a,b=c" }],
+            "count": 4, "settings": [{ "name": "hv-vendor-id", "value": "KVM Hv" }],
             "numa": [
                 { "cpus": [0, 3, 1], "memory": "64MiB", "distances": [10, 21] },
                 { "cpus": [2], "memory": "32MiB", "distances": [21, 10] },
@@ -266,6 +266,7 @@ fn refusals_name_the_field() {
             json!({ "inputs": [{ "kind": "tablet", "bus": "virtio", "virtio": { "revision": "transitional" } }] }),
             "inputs[0].virtio.revision: ",
         ),
+        (json!({ "rng": { "virtio": { "revision": "transitional", "iommu": true } } }), "rng.virtio.iommu: "),
         (
             json!({ "board": { "smm": false }, "boot": { "firmware": { "uefi": { "code": "/c", "secure": true } } } }),
             "board.smm: ",

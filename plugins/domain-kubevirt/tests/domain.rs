@@ -12,6 +12,24 @@ use witvirt_sdk::domain::Options;
 
 const LIBVIRT: &str = r#"{"firmware": {"code": "/f/a.fd"}, "secure-firmware": {"code": "/f/b.fd"}}"#;
 
+/// Our own manifests and KubeVirt's examples, by name.
+fn manifests() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for directory in
+        [Some(support::here("tests/golden")), support::data("kubevirt/examples")].into_iter().flatten()
+    {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "yaml") {
+                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                found.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
 /// The domain XML of every manifest that converts.
 fn domains() -> Vec<(String, String)> {
     let settings = Settings {
@@ -19,7 +37,7 @@ fn domains() -> Vec<(String, String)> {
         other_networks: OtherNetworks::User,
         ..Settings::default()
     };
-    let manifests = support::manifests().into_iter();
+    let manifests = manifests().into_iter();
     let converted = manifests.filter_map(|(name, text)| {
         let conversion = convert(&text, &Options::default(), &settings).ok()?;
         let refused = conversion.diagnostics.iter().any(|d| d.severity == Severity::Error);

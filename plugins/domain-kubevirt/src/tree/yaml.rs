@@ -26,7 +26,17 @@ struct Builder<'t> {
     line: u32,
 }
 
+/// Most flow indicators on a line. A collection in flow style may turn out to be a key as long as its line lasts, and the
+/// scanner keeps all tokens until it knows.
+const MAX_INDICATORS: usize = 1 << 15;
+
 pub(super) fn parse(text: &str, tree: &mut Tree) -> Result<(), ParseError> {
+    for (line, number) in text.lines().zip(1..) {
+        let indicators = line.bytes().filter(|byte| b",:{}[]".contains(byte)).count();
+        if indicators > MAX_INDICATORS {
+            return Err(ParseError::TooLarge { what: "values on a line", most: MAX_INDICATORS, line: number });
+        }
+    }
     let mut parser = Parser::new_from_str(text);
     let mut builder = Builder { tree, open: Vec::new(), anchors: BTreeMap::new(), line: 1 };
     while let Some(event) = parser.next_event() {
@@ -253,6 +263,9 @@ mod tests {
             let error = Tree::parse(&text).err().unwrap();
             assert!(matches!(error, ParseError::TooLarge { .. } | ParseError::Syntax { .. }), "{error}");
         }
+        let line = "{".to_owned() + &"a: b, ".repeat(100_000) + "}";
+        let error = Tree::parse(&line).err().unwrap();
+        assert!(matches!(error, ParseError::TooLarge { what: "values on a line", .. }), "{error}");
         let error = Tree::parse(&" ".repeat(5 << 20)).err().unwrap();
         assert!(matches!(error, ParseError::TooLarge { what: "bytes", .. }), "{error}");
     }

@@ -1,6 +1,8 @@
 //! Documents and what converters say of them. The media types here are those that converters of this repository have in
 //! common; a document may be of any.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::PluginError;
@@ -99,7 +101,20 @@ pub trait Converter: Send + Sync {
     /// Pairs of source and target media type.
     fn conversions(&self) -> &[(String, String)];
 
-    /// Converts in a fresh instance.
+    /// Converts in a fresh instance, within the plugin's own deadline for each call, and within `timeout` for all of it
+    /// where one is given.
+    ///
+    /// # Errors
+    /// What the plugin reports, or how it broke.
+    fn convert_within(
+        &self,
+        input: &Document,
+        target: &str,
+        options: &serde_json::Value,
+        timeout: Option<Duration>,
+    ) -> Result<Outcome, PluginError>;
+
+    /// As [`Converter::convert_within`], without a timeout.
     ///
     /// # Errors
     /// What the plugin reports, or how it broke.
@@ -108,5 +123,7 @@ pub trait Converter: Send + Sync {
         input: &Document,
         target: &str,
         options: &serde_json::Value,
-    ) -> Result<Outcome, PluginError>;
+    ) -> Result<Outcome, PluginError> {
+        self.convert_within(input, target, options, None)
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! Nothing here does IO, keeps state or knows of wasmtime, tokio or QEMU. [`spec`] is the machine as users and plugins
 //! describe it, [`extent`] the vocabulary between format plugins and the data path, [`mod@format`] and [`source`] the seams
-//! between the two, [`artifact`] the one between registries and artifact plugins, [`plugin`] what the config says of a plugin.
+//! between the two, [`artifact`] the one between registries and artifact plugins, [`hook`] the one between pipelines and hooks
+//! that are programs, [`plugin`] what the config says of a plugin.
 
 pub mod artifact;
 pub mod bytes;
@@ -12,6 +13,7 @@ pub mod duration;
 pub mod error;
 pub mod extent;
 pub mod format;
+pub mod hook;
 pub mod name;
 pub mod plugin;
 pub mod policy;

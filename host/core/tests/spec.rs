@@ -2,7 +2,9 @@
 #![allow(missing_docs)]
 
 use proptest::prelude::*;
-use witvirt_core::spec::{DiskSource, MacAddress, MachineSpec, NicModel};
+use witvirt_core::spec::{
+    DataFile, DiskSource, Firmware, FirmwareFile, MacAddress, MachineSpec, NicModel, RunStrategy,
+};
 use witvirt_core::{ByteSize, Digest};
 
 const SMALL: &str = "name = \"web\"\nmemory = \"512MiB\"\n";
@@ -121,4 +123,103 @@ proptest! {
             prop_assert_eq!(format!("{bytes}{unit}").parse(), Ok(ByteSize(bytes << shift)));
         }
     }
+}
+
+fn data(label: &str, files: &str) -> String {
+    format!(
+        "[[disks]]\nname = \"seed\"\nsource = {{ data = {{ label = \"{label}\", files = [{files}] }} }}\n"
+    )
+}
+
+#[test]
+fn files_of_a_data_disk_are_text_or_base64() {
+    let files =
+        "{ path = \"user-data\", text = \"#cloud-config\\n\" }, { path = \"a/b\", base64 = \"AAEC\\n/w==\" }";
+    let spec = parse(&format!("{SMALL}{}", data("cidata", files))).expect("it parses");
+    assert!(spec.validate().is_empty(), "{:?}", spec.validate());
+    let Some(DiskSource::Data { files, .. }) = &spec.disks[0].source else { panic!("a data disk") };
+    assert_eq!(files[0].content(), Ok(b"#cloud-config\n".to_vec()));
+    assert_eq!(files[1].content(), Ok(vec![0, 1, 2, 0xff]));
+    for bytes in [&b"text"[..], &[0xff, 0, 7]] {
+        assert_eq!(DataFile::bytes("x", bytes).content(), Ok(bytes.to_vec()));
+    }
+    assert!(!format!("{spec:?}").contains("#cloud-config"), "a content is no debug output");
+}
+
+#[test]
+fn what_is_wrong_with_a_data_disk_is_told_without_its_content() {
+    let content = "text = \"s3cret\"";
+    for (label, files, expected) in [
+        ("", String::new(), "label: not 1 to 32"),
+        ("é", String::new(), "label: not 1 to 32"),
+        ("x", "{ path = \"a\" }".into(), "files[0]: no content"),
+        ("x", format!("{{ path = \"a\", {content}, base64 = \"\" }}"), "files[0]: \"text\" and \"base64\""),
+        ("x", "{ path = \"a\", base64 = \"s3cret!\" }".into(), "files[0]: \"base64\" is not"),
+        (
+            "x",
+            format!("{{ path = \"a\", {content} }}, {{ path = \"a\", {content} }}"),
+            "files[1].path: used twice",
+        ),
+        (
+            "x",
+            format!("{{ path = \"a/b\", {content} }}, {{ path = \"a\", {content} }}"),
+            "files[0].path: lies below",
+        ),
+        ("x", format!("{{ path = \"../a\", {content} }}"), "files[0].path: not a path"),
+        ("x", format!("{{ path = \"/a\", {content} }}"), "files[0].path: not a path"),
+        ("x", format!("{{ path = \"a:b\", {content} }}"), "files[0].path: a name with"),
+        ("x", format!("{{ path = \"{}\", {content} }}", "a".repeat(129)), "files[0].path: a name of more"),
+        ("x", format!("{{ path = \"{}a\", {content} }}", "d/".repeat(8)), "files[0].path: more than 8"),
+        (
+            "x",
+            format!("{{ path = \"a\", text = \"{}\" }}", "s3cret".repeat(180_000)),
+            "files: more than 1 MiB",
+        ),
+    ] {
+        let found = problems(&data(label, &files));
+        assert!(found.iter().any(|problem| problem.contains(expected)), "{expected}: {found:?}");
+        assert!(!found.join("\n").contains("s3cret"), "{found:?}");
+    }
+}
+
+#[test]
+fn what_was_shown_without_its_content_makes_no_machine() {
+    let withheld = format!("{{ path = \"a\", withheld = {{ size = 3, sha256 = \"{}\" }} }}", "0".repeat(64));
+    assert!(problems(&data("x", &withheld))[0].contains("withheld"), "{:?}", problems(&data("x", &withheld)));
+}
+
+#[test]
+fn firmware_is_a_path_or_an_image() {
+    let uefi =
+        |code: &str| format!("[boot.firmware.uefi]\ncode = {code}\nvars-template = {{ image = \"vars\" }}\n");
+    let spec = parse(&format!("{SMALL}{}", uefi("\"/fw/code.fd\""))).expect("a path");
+    let Firmware::Uefi { code, vars_template, .. } = &spec.boot.firmware else { panic!("uefi") };
+    assert_eq!((code, vars_template), (&"/fw/code.fd".into(), &Some(FirmwareFile::image("vars"))));
+    assert!(problems(&uefi("\"code.fd\""))[0].contains("not an absolute path"));
+    assert!(problems(&uefi("{ image = \"\" }"))[0].contains("not an image name"));
+    parse(&format!("{SMALL}{}", uefi("{ image = \"a\", imgae = \"b\" }"))).expect_err("an unknown key");
+    let json = serde_json::to_string(&spec).expect("JSON");
+    assert_eq!(serde_json::from_str::<MachineSpec>(&json).expect("and back"), spec);
+}
+
+#[test]
+fn a_restart_policy_may_not_contradict_the_strategy() {
+    let agree = [
+        ("always", "never always"),
+        ("halted", "never always"),
+        ("manual", "never on-failure always"),
+        ("rerun-on-failure", "never on-failure"),
+        ("once", "never"),
+    ];
+    for (run, policies) in agree {
+        for policy in ["never", "on-failure", "always"] {
+            let found = problems(&format!("run = \"{run}\"\nrestart = \"{policy}\"\n"));
+            assert_eq!(
+                found.is_empty(),
+                policies.split(' ').any(|p| p == policy),
+                "{run} {policy}: {found:?}"
+            );
+        }
+    }
+    assert_eq!(parse(SMALL).expect("it parses").run, RunStrategy::Manual);
 }

@@ -105,7 +105,11 @@ fn every_key_is_in_the_commented_config() {
             written.insert((table.to_owned(), key.to_owned()));
         }
     }
-    let missing: Vec<_> = found.difference(&written).collect();
+    // These tables stand inside of lines.
+    let inline = |table: &str, key: &str| {
+        ["converters", "when"].contains(&table) && text.contains(&format!(" {key} = "))
+    };
+    let missing: Vec<_> = found.difference(&written).filter(|(table, key)| !inline(table, key)).collect();
     assert!(missing.is_empty(), "config/witvirt.toml says nothing of {missing:?}");
 }
 

@@ -15,6 +15,7 @@ mod copy;
 mod digests;
 mod error;
 mod import_source;
+pub mod iso;
 mod lazy;
 mod limits;
 pub mod map;

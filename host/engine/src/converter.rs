@@ -1,6 +1,7 @@
 //! Domain converters: a fresh instance for each document.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::InstancePre;
 use witvirt_core::PluginError;
@@ -93,18 +94,19 @@ impl Converter for ConverterPlugin {
         &self.conversions
     }
 
-    fn convert(
+    fn convert_within(
         &self,
         input: &Document,
         target: &str,
         options: &serde_json::Value,
+        timeout: Option<Duration>,
     ) -> Result<Outcome, PluginError> {
         if input.body.len() > DOCUMENT {
             let message =
                 format!("the document has {} bytes, at most {DOCUMENT} are converted", input.body.len());
             return Err(self.revision.error(witvirt_core::ErrorKind::Limit, message, Vec::new()));
         }
-        let mut session = self.revision.ready()?;
+        let mut session = self.revision.ready_within(timeout)?;
         let world = self.world(&mut session)?;
         let document = wit::Document { media_type: input.media_type.clone(), body: input.body.clone() };
         let options = options.to_string();

@@ -52,16 +52,20 @@ impl Revision {
 
     /// Makes an instance that knows nothing of its settings yet.
     pub(crate) fn start(&self) -> Result<Session, PluginError> {
-        let mut store = Store::new(&self.engine, State::new(Arc::clone(&self.name), &self.limits));
+        self.start_within(None)
+    }
+
+    /// As [`Revision::start`], for an instance that may live for `life`, over all its calls.
+    fn start_within(&self, life: Option<Duration>) -> Result<Session, PluginError> {
+        let mut store = Store::new(&self.engine, State::new(Arc::clone(&self.name), &self.limits, life));
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(bytes(self.limits.call_data.get()));
-        let deadline = self.limits.deadline;
-        store.epoch_deadline_callback(move |context| {
-            // What passed while the host read for the plugin is not the plugin's.
-            let left = deadline.saturating_sub(context.data().spent());
+        store.epoch_deadline_callback(|context| {
+            let left = context.data().time_left();
             Ok(if left.is_zero() { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(ticks(left)) })
         });
-        store.set_epoch_deadline(self.ticks());
+        let epochs = epochs(store.data());
+        store.set_epoch_deadline(epochs);
         let made = self.instance.instantiate(&mut store);
         let instance = made.map_err(|error| self.broke(&error, store.data()))?;
         Ok(Session { store, instance, trapped: false })
@@ -69,7 +73,12 @@ impl Revision {
 
     /// Makes an instance that is ready to serve.
     pub(crate) fn ready(&self) -> Result<Session, PluginError> {
-        let mut session = self.start()?;
+        self.ready_within(None)
+    }
+
+    /// As [`Revision::ready`], for an instance that may live for `life`, over all its calls.
+    pub(crate) fn ready_within(&self, life: Option<Duration>) -> Result<Session, PluginError> {
+        let mut session = self.start_within(life)?;
         self.configure(&mut session)?;
         Ok(session)
     }
@@ -117,11 +126,11 @@ impl Revision {
         let failure = trap::explain(error, state, &self.limits);
         self.error(failure.kind, failure.message, failure.context)
     }
+}
 
-    /// Epochs until the deadline has surely passed: the first may be over at once.
-    fn ticks(&self) -> u64 {
-        ticks(self.limits.deadline).saturating_add(1)
-    }
+/// Epochs until a call's time has surely passed: the first may be over at once.
+fn epochs(state: &State) -> u64 {
+    ticks(state.time_left()).saturating_add(1)
 }
 
 /// Epochs that are at least as long together.
@@ -149,7 +158,8 @@ impl Session {
         call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, PluginError> {
         self.store.data_mut().begin_call();
-        self.store.set_epoch_deadline(revision.ticks());
+        let epochs = epochs(self.store.data());
+        self.store.set_epoch_deadline(epochs);
         call(&mut self.store).map_err(|error| {
             self.trapped = true;
             revision.broke(&error, self.store.data())

@@ -35,10 +35,14 @@ pub(crate) struct State {
     begun: Instant,
     /// How long it has waited for bytes since.
     waited: Duration,
+    /// Time for one call.
+    deadline: Duration,
+    /// Time for all calls of this instance together, and when it began to run.
+    life: Option<(Duration, Instant)>,
 }
 
 impl State {
-    pub(crate) fn new(plugin: Arc<str>, limits: &Limits) -> Self {
+    pub(crate) fn new(plugin: Arc<str>, limits: &Limits, life: Option<Duration>) -> Self {
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(HANDLES);
         Self {
@@ -49,6 +53,8 @@ impl State {
             bytes_left: limits.host_bytes.get(),
             begun: Instant::now(),
             waited: Duration::ZERO,
+            deadline: limits.deadline,
+            life: life.map(|life| (life, Instant::now())),
         }
     }
 
@@ -59,9 +65,21 @@ impl State {
         (self.begun, self.waited) = (Instant::now(), Duration::ZERO);
     }
 
-    /// The plugin's own time in this call: that of a slow server is not.
-    pub(crate) fn spent(&self) -> Duration {
-        self.begun.elapsed().saturating_sub(self.waited)
+    /// How long this call may still take.
+    pub(crate) fn time_left(&self) -> Duration {
+        // What passed while the host read for the plugin is not the plugin's.
+        let spent = self.begun.elapsed().saturating_sub(self.waited);
+        let left = self.deadline.saturating_sub(spent);
+        self.life_left().map_or(left, |life| life.min(left))
+    }
+
+    fn life_left(&self) -> Option<Duration> {
+        self.life.map(|(life, since)| life.saturating_sub(since.elapsed()))
+    }
+
+    /// The time that whoever made this instance gave it, where that has passed.
+    pub(crate) fn outlived(&self) -> Option<Duration> {
+        self.life.map(|(life, _)| life).filter(|_| self.life_left() == Some(Duration::ZERO))
     }
 
     fn charge(&mut self, bytes: u64) -> Result<(), Error> {

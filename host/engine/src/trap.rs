@@ -32,15 +32,7 @@ pub(crate) fn explain(error: &wasmtime::Error, state: &State, limits: &Limits) -
 fn cause(error: &wasmtime::Error, state: &State, limits: &Limits) -> (ErrorKind, String) {
     if let Some(trap) = error.downcast_ref::<Trap>() {
         return match trap {
-            Trap::Interrupt => {
-                let deadline = limits.deadline.as_millis();
-                (
-                    ErrorKind::Limit,
-                    format!(
-                        "did not answer within {deadline} ms; a higher limits.deadline gives it more time"
-                    ),
-                )
-            }
+            Trap::Interrupt => (ErrorKind::Limit, late(state, limits)),
             Trap::StackOverflow => (
                 ErrorKind::Limit,
                 "used up its call stack of 512 KiB: its recursion goes too deep for this input".to_owned(),
@@ -67,6 +59,14 @@ fn cause(error: &wasmtime::Error, state: &State, limits: &Limits) -> (ErrorKind,
         return (ErrorKind::Limit, message);
     }
     (ErrorKind::Plugin, clean(&text, MESSAGE))
+}
+
+fn late(state: &State, limits: &Limits) -> String {
+    let (time, key) = match state.outlived() {
+        Some(life) => (life, "timeout in its pipeline"),
+        None => (limits.deadline, "limits.deadline"),
+    };
+    format!("did not answer within {} ms; a higher {key} gives it more time", time.as_millis())
 }
 
 fn memory_refused(state: &State, limits: &Limits) -> Option<String> {

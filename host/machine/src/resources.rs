@@ -31,6 +31,19 @@ pub trait Resources: Send + Sync {
     /// When the path is not inside an allowed directory or cannot be opened.
     fn file(&self, path: &str) -> Result<File, ResourceError>;
 
+    /// A firmware from the store, opened for reading; `part` is "code" or "vars". The machine keeps what it got first, also
+    /// when the image's name means another one later. `overlays` as for `block`.
+    ///
+    /// # Errors
+    /// When the image is unknown or no firmware.
+    fn firmware(
+        &self,
+        machine: &Name,
+        overlays: &Dir,
+        part: &'static str,
+        image: &str,
+    ) -> Result<File, ResourceError>;
+
     /// Lets go of what `block` holds for the machine outside its directory; called before the directory is deleted, and
     /// again when that was interrupted.
     ///

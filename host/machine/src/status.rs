@@ -1,7 +1,7 @@
 //! What is told of a machine.
 
 use serde::{Deserialize, Serialize};
-use witvirt_core::spec::{Forward, MachineSpec};
+use witvirt_core::spec::{Forward, MachineSpec, RunStrategy};
 use witvirt_core::{ByteSize, Name};
 use witvirt_hypervisor::{Exit, InstanceRecord};
 
@@ -18,6 +18,9 @@ pub struct MachineStatus {
     pub state: State,
     /// What it should do.
     pub desired: Desired,
+    /// When it runs without being told to; `start` and `stop` turn `halted` into `always` and back.
+    #[serde(default)]
+    pub run: RunStrategy,
     /// Since when it is in this state.
     pub since: Timestamp,
     /// When the guest that runs now was started.

@@ -1,13 +1,13 @@
 //! `<os>`: board, kernel and boot order.
 
 use witvirt_sdk::core::domain::Severity;
-use witvirt_sdk::core::spec::{BootDevice, Chipset};
+use witvirt_sdk::core::spec::{BootDevice, Chipset, Disk, DiskDevice};
 
 use crate::document::{DETAIL, Element, Value, Waiver};
 use crate::draft::Draft;
 use crate::firmware;
 
-const MENU: Waiver = Waiver::warning("libvirt.boot.menu", "the menu waits as long as the firmware likes");
+const MENU: Waiver = Waiver::info("libvirt.boot.menu", "without a menu, nothing waits");
 const ACPI_TABLE: Waiver =
     Waiver::error("libvirt.boot.acpi", "witvirt gives guests no ACPI tables from files");
 const NO_X86: Waiver = Waiver::error("libvirt.boot", "not for x86 guests");
@@ -34,11 +34,14 @@ pub(crate) fn read(draft: &mut Draft<'_>) {
     }
     if let Some(menu) = os.child("bootmenu") {
         draft.spec.boot.menu = menu.attribute("enable").and_then(Value::yes).unwrap_or(false);
+        draft.spec.boot.menu_timeout_ms =
+            menu.attribute("timeout").filter(|_| draft.spec.boot.menu).and_then(Value::number);
         menu.waive_parts(&["@timeout"], &MENU);
     }
     if let Some(bios) = os.child("bios") {
         bios.expect("useserial", &["no"], &DETAIL);
-        bios.expect("rebootTimeout", &["-1"], &DETAIL);
+        let timeout = bios.attribute("rebootTimeout").filter(|timeout| timeout.text != "-1");
+        draft.spec.boot.reboot_timeout_ms = timeout.and_then(Value::number);
     }
     os.waive_parts(&["acpi"], &ACPI_TABLE);
     os.waive_parts(&["dtb", "shim"], &NO_X86);
@@ -95,17 +98,66 @@ fn board(machine: &str) -> Option<(Chipset, bool)> {
     }
 }
 
-/// Classes and positions exclude each other, as under libvirt.
-pub(crate) fn check_order(draft: &Draft<'_>) {
-    let spec = &draft.spec;
+/// Classes become positions, as under libvirt: of each class the first device is booted, and nothing else is. Classes and
+/// positions exclude each other; without either, it is the first disk.
+pub(crate) fn apply_order(draft: &mut Draft<'_>) {
+    let spec = &mut draft.spec;
+    spec.boot.strict = Some(true);
     let positions =
         spec.disks.iter().map(|disk| disk.boot_index).chain(spec.interfaces.iter().map(|i| i.boot_index));
-    if !spec.boot.order.is_empty() && positions.flatten().next().is_some() {
-        let place = draft.domain.child("os").unwrap_or(draft.domain);
-        place.report(Severity::Error, "libvirt.boot.order", || {
-            "either <boot dev> here or <boot order> at the devices, not both".to_owned()
-        });
+    let positions = positions.flatten().next().is_some();
+    let mut classes = std::mem::take(&mut spec.boot.order);
+    if positions {
+        if !classes.is_empty() {
+            let place = draft.domain.child("os").unwrap_or(draft.domain);
+            place.report(Severity::Error, "libvirt.boot.order", || {
+                "either <boot dev> here or <boot order> at the devices, not both".to_owned()
+            });
+        }
+        return;
     }
+    if classes.is_empty() {
+        classes.push(BootDevice::Disk);
+    }
+    let sorted = in_order(&spec.disks);
+    // A class that nobody is of keeps its position.
+    for (class, position) in classes.into_iter().zip(1..) {
+        let kind = match class {
+            BootDevice::Network => {
+                if let Some(first) = spec.interfaces.first_mut() {
+                    first.boot_index.get_or_insert(position);
+                }
+                continue;
+            }
+            BootDevice::Disk => DiskDevice::Disk,
+            BootDevice::Cdrom => DiskDevice::Cdrom,
+            BootDevice::Floppy => DiskDevice::Floppy,
+        };
+        let first = sorted.iter().find(|at| spec.disks[**at].device == kind);
+        if let Some(first) = first.and_then(|at| spec.disks.get_mut(*at)) {
+            first.boot_index.get_or_insert(position);
+        }
+    }
+}
+
+/// The places of disks as libvirt sorts them: as they stand, but by name among those of a bus.
+fn in_order(disks: &[Disk]) -> Vec<usize> {
+    let rank = |at: usize| (disks[at].name.as_str().len(), disks[at].name.as_str());
+    let mut sorted: Vec<usize> = Vec::with_capacity(disks.len());
+    for (at, disk) in disks.iter().enumerate() {
+        let mut place = None;
+        for (index, other) in
+            sorted.iter().enumerate().rev().filter(|(_, other)| disks[**other].bus == disk.bus)
+        {
+            if rank(*other) > rank(at) {
+                place = Some(index);
+            } else if place.is_none() {
+                place = Some(index + 1);
+            }
+        }
+        sorted.insert(place.unwrap_or(sorted.len()), at);
+    }
+    sorted
 }
 
 fn read_kernel(os: Element<'_>, draft: &mut Draft<'_>) {

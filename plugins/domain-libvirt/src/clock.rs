@@ -1,7 +1,7 @@
 //! Clock and timers.
 
 use witvirt_sdk::core::domain::Severity;
-use witvirt_sdk::core::spec::{ClockBase, CpuFeature, FeaturePolicy, Timer, TimerTick};
+use witvirt_sdk::core::spec::{ClockBase, CpuFeature, FeaturePolicy, Timer, TimerTick, TimerTrack};
 
 use crate::document::{DETAIL, Element, Waiver};
 use crate::draft::Draft;
@@ -68,7 +68,15 @@ fn read_timer(timer: Element<'_>, draft: &mut Draft<'_>) {
             ("discard", TimerTick::Discard),
         ])
     });
-    timer.expect("track", &["guest"], &DETAIL);
+    let tracks =
+        [("guest", TimerTrack::Guest), ("wall", TimerTrack::Wall), ("realtime", TimerTrack::Realtime)];
+    let mut track = None;
+    match timer.attribute("track") {
+        Some(value) if name == "rtc" => track = value.choose(&tracks),
+        // libvirt takes it, and does nothing with it.
+        Some(value) if value.text != "boot" => drop(value.choose(&tracks)),
+        _ => {}
+    }
     timer.waive_parts(&["catchup"], &DETAIL);
     timer.expect("mode", &["auto"], &DETAIL);
     if matches!(name, "platform" | "armvtimer") {
@@ -76,6 +84,8 @@ fn read_timer(timer: Element<'_>, draft: &mut Draft<'_>) {
             .report(Severity::Warning, "libvirt.clock.timer", || format!("an x86 guest has no timer {name}"));
         return;
     }
+    // libvirt takes it, and does nothing with it.
+    let tick = tick.filter(|_| matches!(name, "rtc" | "pit"));
     if name == "hypervclock" {
         // A flag of the CPU for QEMU, like the other enlightenments.
         let policy = if present == Some(false) { FeaturePolicy::Disable } else { FeaturePolicy::Require };
@@ -83,5 +93,5 @@ fn read_timer(timer: Element<'_>, draft: &mut Draft<'_>) {
         return;
     }
     let frequency = timer.attribute("frequency").and_then(|frequency| frequency.number());
-    draft.spec.clock.timers.push(Timer { name: name.to_owned(), present, tick, frequency });
+    draft.spec.clock.timers.push(Timer { name: name.to_owned(), present, tick, track, frequency });
 }

@@ -1,7 +1,8 @@
 //! The plugin as the host sees it.
 
-use witvirt_sdk::core::domain::{DOMAIN_XML, Document, MACHINE_JSON, Outcome};
+use witvirt_sdk::core::domain::{CONTEXT_JSON, DOMAIN_XML, Document, MACHINE_JSON, Outcome};
 use witvirt_sdk::domain::{Converter, Options};
+use witvirt_sdk::xml::{Fault, ParseError};
 use witvirt_sdk::{Error, ErrorKind};
 
 use crate::{ConvertError, Settings};
@@ -21,15 +22,19 @@ impl Converter for Libvirt {
     }
 
     fn conversions() -> Vec<(&'static str, &'static str)> {
-        vec![(DOMAIN_XML, MACHINE_JSON)]
+        vec![(DOMAIN_XML, MACHINE_JSON), (DOMAIN_XML, CONTEXT_JSON)]
     }
 
     fn convert(
         settings: &Settings,
         input: &Document,
-        _target: &str,
+        target: &str,
         options: &Options,
     ) -> Result<Outcome, Error> {
+        if target == CONTEXT_JSON {
+            let document = crate::context(&input.body, settings).map_err(refusal)?.document()?;
+            return Ok(Outcome { document, diagnostics: Vec::new() });
+        }
         let conversion = crate::convert(&input.body, options.name.clone(), settings).map_err(refusal)?;
         let body = serde_json::to_string(&conversion.machine)
             .map_err(|error| Error::new(ErrorKind::Other, format!("cannot write the machine: {error}")))?;
@@ -39,8 +44,8 @@ impl Converter for Libvirt {
 }
 
 fn refusal(error: ConvertError) -> Error {
-    let kind = match error {
-        ConvertError::TooLarge { .. } => ErrorKind::Limit,
+    let kind = match &error {
+        ConvertError::Xml(ParseError { fault: Fault::TooMany { .. }, .. }) => ErrorKind::Limit,
         ConvertError::Xml(_) | ConvertError::NotDomain { .. } => ErrorKind::InvalidInput,
     };
     Error { kind, ..invalid(&error) }

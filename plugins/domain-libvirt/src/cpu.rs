@@ -1,7 +1,7 @@
 //! Processors.
 
 use witvirt_sdk::core::domain::Severity;
-use witvirt_sdk::core::spec::{CpuFeature, CpuModel, FeaturePolicy, Topology};
+use witvirt_sdk::core::spec::{CpuFeature, CpuModel, CpuSetting, FeaturePolicy, Topology};
 
 use crate::document::{DETAIL, Element, TUNING, Value, Waiver};
 use crate::draft::Draft;
@@ -16,7 +16,10 @@ pub(crate) fn read(draft: &mut Draft<'_>) {
     let domain = draft.domain;
     draft.spec.cpu.count = vcpus(domain);
     domain.waive_parts(&["vcpus", "cputune"], &TUNING);
-    let Some(cpu) = domain.child("cpu") else { return };
+    let Some(cpu) = domain.child("cpu") else {
+        draft.spec.cpu.model = usual_model(domain);
+        return;
+    };
     draft.spec.cpu.model = model(cpu, domain.attribute("type").is_some_and(|kind| kind.text == "qemu"));
     draft.spec.cpu.topology = cpu.child("topology").and_then(topology);
     for feature in cpu.children("feature") {
@@ -24,8 +27,22 @@ pub(crate) fn read(draft: &mut Draft<'_>) {
     }
     cpu.expect("check", &["none"], &CHECKS);
     cpu.expect("match", &["exact"], &MATCH);
-    cpu.waive_parts(&["@migratable", "@deprecated_features"], &CHECKS);
-    cpu.waive_parts(&["vendor", "cache", "maxphysaddr"], &DETAIL);
+    if let Some(migratable) = cpu.attribute("migratable").and_then(Value::on) {
+        push(draft, "migratable", migratable);
+    }
+    if let Some(cache) = cpu.child("cache") {
+        read_cache(cache, draft);
+    }
+    if let Some(address) = cpu.child("maxphysaddr") {
+        read_address_bits(address, draft);
+    }
+    if let Some(vendor) = cpu.child("model").and_then(|model| model.attribute("vendor_id")) {
+        let value = vendor.text.to_owned();
+        draft.spec.cpu.settings.push(CpuSetting { name: "vendor".to_owned(), value });
+    }
+    cpu.waive_parts(&["@deprecated_features"], &CHECKS);
+    // What the host's CPU has to be; the guest sees the model's.
+    cpu.waive_parts(&["vendor"], &CHECKS);
     cpu.waive_parts(&["numa"], &TUNING);
 }
 
@@ -43,6 +60,15 @@ fn vcpus(domain: Element<'_>) -> u32 {
         });
     }
     count
+}
+
+/// libvirt's choice where the document names no model.
+fn usual_model(place: Element<'_>) -> CpuModel {
+    place.report(Severity::Info, "libvirt.default.cpu", || {
+        "no CPU model: \"qemu64\", as under libvirt; <cpu mode='host-model'/> asks for the best there is"
+            .to_owned()
+    });
+    CpuModel::Named("qemu64".to_owned())
 }
 
 #[derive(Clone, Copy)]
@@ -64,7 +90,6 @@ fn model(cpu: Element<'_>, emulated: bool) -> CpuModel {
     let model = cpu.child("model");
     if let Some(model) = model {
         model.expect("fallback", &["allow"], &FALLBACK);
-        model.waive_parts(&["@vendor_id"], &DETAIL);
     }
     let name = model.map(Element::text).filter(|name| !name.text.is_empty());
     match mode.map_or(Some(Mode::Custom), |mode| mode.choose(&modes)) {
@@ -84,11 +109,12 @@ fn model(cpu: Element<'_>, emulated: bool) -> CpuModel {
             });
             CpuModel::Default
         }
-        Some(Mode::Custom) => name.map_or(CpuModel::Default, |name| match name.text {
-            "host" => CpuModel::Host,
-            "max" => CpuModel::Max,
-            text => CpuModel::Named(text.to_owned()),
-        }),
+        Some(Mode::Custom) => match name.map(|name| name.text) {
+            Some("host") => CpuModel::Host,
+            Some("max") => CpuModel::Max,
+            Some(text) => CpuModel::Named(text.to_owned()),
+            None => usual_model(cpu),
+        },
         None => CpuModel::Default,
     }
 }
@@ -101,6 +127,44 @@ fn topology(topology: Element<'_>) -> Option<Topology> {
     let dies = count("dies").unwrap_or(1);
     topology.expect("clusters", &["1"], &Waiver::error("libvirt.cpu.topology", "x86 CPUs have no clusters"));
     Some(Topology { sockets: sockets?, dies, cores: cores?, threads: threads? })
+}
+
+fn push(draft: &mut Draft<'_>, name: &str, on: bool) {
+    let policy = if on { FeaturePolicy::Require } else { FeaturePolicy::Disable };
+    draft.spec.cpu.features.push(CpuFeature { name: name.to_owned(), policy });
+}
+
+/// `<cache>`: whether the guest sees a third-level cache, and whose.
+fn read_cache(cache: Element<'_>, draft: &mut Draft<'_>) {
+    let level = cache.attribute("level");
+    if let Some(level) = level.filter(|level| level.text != "3") {
+        level.refuse("3: other levels cannot be set");
+    }
+    let modes = [("emulate", (true, false)), ("passthrough", (false, true)), ("disable", (false, false))];
+    if let Some((emulated, host)) = cache.required("mode").and_then(|mode| mode.choose(&modes)) {
+        push(draft, "l3-cache", emulated);
+        push(draft, "host-cache-info", host);
+    }
+}
+
+/// `<maxphysaddr>`: how many bits a physical address has.
+fn read_address_bits(address: Element<'_>, draft: &mut Draft<'_>) {
+    let bits = address.attribute("bits");
+    match address.required("mode").and_then(|mode| mode.choose(&[("emulate", false), ("passthrough", true)]))
+    {
+        Some(true) => push(draft, "host-phys-bits", true),
+        Some(false) => {
+            if let Some(bits) = address.required("bits") {
+                let value = bits.text.to_owned();
+                draft.spec.cpu.settings.push(CpuSetting { name: "phys-bits".to_owned(), value });
+            }
+        }
+        None => {}
+    }
+    if let Some(bits) = bits.filter(|_| draft.spec.cpu.settings.iter().all(|set| set.name != "phys-bits")) {
+        bits.waive(&CHECKS);
+    }
+    address.waive_parts(&["@limit"], &DETAIL);
 }
 
 fn read_feature(feature: Element<'_>) -> Option<CpuFeature> {

@@ -1,13 +1,14 @@
 //! The document's own level.
 
 use witvirt_sdk::core::domain::Severity;
-use witvirt_sdk::core::spec::MachineSpec;
+use witvirt_sdk::core::spec::{GenerationId, MachineSpec};
 use witvirt_sdk::core::{ByteSize, Name};
+use witvirt_sdk::domain::Context;
 
-use crate::document::{DETAIL, Element, RUNTIME, TUNING, Waiver};
+use crate::document::{Element, RUNTIME, TUNING, Waiver};
 use crate::draft::Draft;
 use crate::settings::Settings;
-use crate::{boot, clock, cpu, devices, features, lifecycle, memory, metadata, sysinfo};
+use crate::{boot, clock, cpu, devices, features, lifecycle, machine, memory, metadata, sysinfo};
 
 const QEMU_NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
 const CONFIDENTIAL: Waiver =
@@ -38,11 +39,22 @@ pub(crate) fn read(domain: Element<'_>, name: Option<Name>, settings: &Settings)
     lifecycle::read(&mut draft);
     sysinfo::read(&mut draft);
     devices::read(&mut draft);
-    boot::check_order(&draft);
+    machine::read_forwards(&mut draft);
+    boot::apply_order(&mut draft);
     read_qemu(&mut draft);
     read_rest(domain);
+    read_generation_id(&mut draft);
+    draft.sources.report_unused();
     draft.validate();
     draft.spec
+}
+
+/// What the document says of the machine besides its hardware.
+pub(crate) fn context(domain: Element<'_>, settings: &Settings) -> Context {
+    let mut draft = Draft::new(domain, settings, empty(read_name(domain, None)));
+    metadata::read(&mut draft);
+    let MachineSpec { name, labels, annotations, os, .. } = draft.spec;
+    Context { name: name.to_string(), namespace: None, labels, annotations, os }
 }
 
 fn empty(name: Name) -> MachineSpec {
@@ -54,6 +66,7 @@ fn empty(name: Name) -> MachineSpec {
         annotations: Default::default(),
         os: None,
         chipset: Default::default(),
+        board: Default::default(),
         cpu: Default::default(),
         memory: ByteSize(0),
         boot: Default::default(),
@@ -64,6 +77,7 @@ fn empty(name: Name) -> MachineSpec {
         controllers: Vec::new(),
         serials: Vec::new(),
         consoles: Vec::new(),
+        channels: Vec::new(),
         vnc: None,
         videos: Vec::new(),
         inputs: Vec::new(),
@@ -72,6 +86,8 @@ fn empty(name: Name) -> MachineSpec {
         tpm: None,
         sounds: Vec::new(),
         balloon: false,
+        balloon_options: Default::default(),
+        run: Default::default(),
         restart: Default::default(),
         stop_timeout: std::time::Duration::from_secs(30),
         qemu_arguments: Vec::new(),
@@ -128,6 +144,19 @@ pub(crate) fn fitting_name(text: &str) -> Option<Name> {
     Name::new(text.trim_end_matches(edge)).ok()
 }
 
+/// `<genid>`: a number, or a new one at each start.
+fn read_generation_id(draft: &mut Draft<'_>) {
+    let Some(id) = draft.domain.child_text("genid") else { return };
+    if id.text.is_empty() {
+        draft.spec.board.generation_id = Some(GenerationId::Auto);
+        return;
+    }
+    match uuid::Uuid::parse_str(id.text) {
+        Ok(id) => draft.spec.board.generation_id = Some(GenerationId::Fixed(id)),
+        Err(_) => id.refuse("a UUID, or nothing for a new one at each start"),
+    }
+}
+
 fn read_qemu(draft: &mut Draft<'_>) {
     let domain = draft.domain;
     for child in domain.unread().filter(|child| child.namespace() == Some(QEMU_NAMESPACE)) {
@@ -172,7 +201,6 @@ fn read_rest(domain: Element<'_>) {
         &TUNING,
     );
     domain.waive_parts(&["seclabel"], &RUNTIME);
-    domain.waive_parts(&["genid"], &DETAIL);
     domain.waive_parts(&["launchSecurity"], &CONFIDENTIAL);
     domain.waive_parts(&["bootloader", "bootloader_args"], &Waiver::error("libvirt.boot", "only for Xen"));
 }

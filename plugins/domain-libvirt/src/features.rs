@@ -1,16 +1,13 @@
 //! `<features>`: parts of the board, and enlightenments, which for QEMU are flags of the CPU.
 
 use witvirt_sdk::core::domain::Severity;
-use witvirt_sdk::core::spec::{CpuFeature, FeaturePolicy, Firmware};
+use witvirt_sdk::core::spec::{Chipset, CpuFeature, CpuSetting, FeaturePolicy, Firmware};
 
-use crate::document::{DETAIL, Element, TUNING, Value, Waiver};
+use crate::document::{DETAIL, Element, RUNTIME, TUNING, Value, Waiver};
 use crate::draft::Draft;
 
 const BUILT_IN: Waiver = Waiver::info("libvirt.features", "the board always has it");
-const VALUE: Waiver = Waiver::warning(
-    "libvirt.features.hyperv",
-    "not honoured: only enlightenments that are on or off are available",
-);
+const TSEG_ON_PC: Waiver = Waiver::error("libvirt.features.smm", "only q35 has a TSEG");
 const NO_X86: Waiver = Waiver::warning("libvirt.features", "not for x86 guests");
 
 /// libvirt's names of Hyper-V enlightenments, and QEMU's.
@@ -41,10 +38,9 @@ const KVM: &[(&str, &str)] = &[
 pub(crate) fn read(draft: &mut Draft<'_>) {
     let domain = draft.domain;
     let features = domain.child("features");
-    if features.is_none_or(|features| features.child("acpi").is_none()) {
-        features.unwrap_or(domain).report(Severity::Info, "libvirt.features.acpi", || {
-            "no <acpi/>: libvirt would switch ACPI off, here guests always have it".to_owned()
-        });
+    draft.spec.board.acpi = features.is_some_and(|features| features.child("acpi").is_some());
+    if !draft.spec.board.acpi {
+        read_without_acpi(features.unwrap_or(domain), draft);
     }
     let Some(features) = features else { return };
     if let Some(apic) = features.child("apic") {
@@ -72,22 +68,49 @@ pub(crate) fn read(draft: &mut Draft<'_>) {
     read_board(features, draft);
 }
 
-/// Flags of the board, which the machine spec does not have.
-fn read_board(features: Element<'_>, draft: &Draft<'_>) {
+/// As under libvirt; a UEFI cannot do without.
+fn read_without_acpi(place: Element<'_>, draft: &Draft<'_>) {
+    if let Firmware::Uefi { .. } = draft.spec.boot.firmware {
+        return place.report(Severity::Error, "libvirt.features.acpi", || {
+            "UEFI needs ACPI: add <acpi/> to <features>".to_owned()
+        });
+    }
+    place.report(Severity::Info, "libvirt.features.acpi", || {
+        "no <acpi/>: the guest has no ACPI, as under libvirt, and so does not notice the power button"
+            .to_owned()
+    });
+}
+
+/// Parts of the board.
+fn read_board(features: Element<'_>, draft: &mut Draft<'_>) {
+    let state = |name: &str| {
+        let feature = features.child(name)?;
+        feature.attribute("state").map_or(Some(true), Value::on)
+    };
     if let Some(smm) = features.child("smm") {
-        let secure = matches!(draft.spec.boot.firmware, Firmware::Uefi { secure: true, .. });
         let on = smm.attribute("state").and_then(Value::on).unwrap_or(true);
-        if on != secure {
-            smm.report(Severity::Info, "libvirt.features.smm", || {
-                "the board's system management mode follows the firmware: on where that is secure".to_owned()
+        let secure = matches!(draft.spec.boot.firmware, Firmware::Uefi { secure: true, .. });
+        if secure && !on {
+            smm.report(Severity::Error, "libvirt.features.smm", || {
+                "secure boot needs system management mode".to_owned()
             });
         }
+        draft.spec.board.smm = Some(on).filter(|_| !secure);
+        if draft.spec.chipset == Chipset::Pc {
+            smm.waive_parts(&["tseg"], &TSEG_ON_PC);
+        }
         smm.waive_parts(&["tseg"], &DETAIL);
+    }
+    draft.spec.board.vmport = state("vmport");
+    draft.spec.board.vmcoreinfo = state("vmcoreinfo").unwrap_or(false);
+    draft.spec.board.ps2 = state("ps2").unwrap_or(true);
+    if !draft.spec.board.ps2 && draft.spec.board.vmport == Some(true) {
+        features.report(Severity::Error, "libvirt.features.vmport", || "<vmport> needs <ps2>".to_owned());
     }
     if let Some(ioapic) = features.child("ioapic") {
         ioapic.expect("driver", &["kvm"], &DETAIL);
     }
-    features.waive_parts(&["vmport", "vmcoreinfo", "msrs", "ps2", "privnet", "capabilities", "xen"], &DETAIL);
+    features.waive_parts(&["msrs", "privnet", "capabilities", "xen"], &DETAIL);
     features.waive_parts(&["tcg", "async-teardown"], &TUNING);
     features.waive_parts(
         &["gic", "hpt", "htm", "nested-hv", "cfpc", "sbbc", "ibs", "ccf-assist", "ras", "aia"],
@@ -104,26 +127,35 @@ fn read_hyperv(hyperv: Element<'_>, draft: &mut Draft<'_>) {
     for (name, qemu) in HYPERV {
         let Some(feature) = hyperv.child(name) else { continue };
         state(feature, qemu, draft);
-        if let Some(direct) = feature.child("direct") {
-            state(direct, "hv-stimer-direct", draft);
-        }
-        for (part, qemu) in [("direct", "hv-tlbflush-direct"), ("extended", "hv-tlbflush-ext")] {
-            if *name == "tlbflush"
-                && let Some(part) = feature.child(part)
-            {
+        let parts: &[(&str, &str)] = match *name {
+            "stimer" => &[("direct", "hv-stimer-direct")],
+            "tlbflush" => &[("direct", "hv-tlbflush-direct"), ("extended", "hv-tlbflush-ext")],
+            _ => &[],
+        };
+        for (part, qemu) in parts {
+            if let Some(part) = feature.child(part) {
                 state(part, qemu, draft);
             }
         }
     }
-    for name in ["spinlocks", "vendor_id"] {
-        if let Some(feature) = hyperv.child(name) {
-            let off = feature.attribute("state").and_then(Value::on) == Some(false);
-            if off {
-                feature.waive_parts(&["@retries", "@value"], &TUNING);
-            } else {
-                feature.waive(&VALUE);
-            }
+    for (name, value, setting) in
+        [("spinlocks", "retries", "hv-spinlocks"), ("vendor_id", "value", "hv-vendor-id")]
+    {
+        let Some(feature) = hyperv.child(name) else { continue };
+        if feature.attribute("state").and_then(Value::on) == Some(false) {
+            feature.waive_parts(&["@retries", "@value"], &RUNTIME);
+            continue;
         }
+        let value = match feature.attribute(value) {
+            Some(value) => value.text.to_owned(),
+            // libvirt's own number.
+            None if name == "spinlocks" => "4095".to_owned(),
+            None => {
+                feature.required(value);
+                continue;
+            }
+        };
+        draft.spec.cpu.settings.push(CpuSetting { name: setting.to_owned(), value });
     }
 }
 

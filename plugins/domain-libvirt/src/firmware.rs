@@ -106,7 +106,9 @@ fn explicit(
         return;
     }
     let vars_template = if stateless { None } else { template(code, nvram, draft) };
-    draft.spec.boot.firmware = Firmware::Uefi { code: code.text.to_owned(), vars_template, secure };
+    let vars_template = vars_template.map(|path| draft.settings.firmware_file(&path));
+    let code = draft.settings.firmware_file(code.text);
+    draft.spec.boot.firmware = Firmware::Uefi { code, vars_template, secure };
 }
 
 /// The template that `<nvram>` names, else the configured one, else the domain's own variable store.
@@ -171,7 +173,7 @@ fn configured(os: Element<'_>, nvram: Option<Element<'_>>, secure: bool, draft: 
         }
         return;
     };
-    draft.spec.boot.firmware = firmware.firmware(secure);
+    draft.spec.boot.firmware = firmware.firmware(secure, settings);
     os.report(Severity::Info, "libvirt.default.firmware", || {
         format!("the firmware is {}, from the setting \"{key}\"", firmware.code)
     });
@@ -179,7 +181,7 @@ fn configured(os: Element<'_>, nvram: Option<Element<'_>>, secure: bool, draft: 
     if let (Some(template), Firmware::Uefi { vars_template, .. }) =
         (nvram.attribute("template"), &mut draft.spec.boot.firmware)
     {
-        *vars_template = Some(template.text.to_owned());
+        *vars_template = Some(settings.firmware_file(template.text));
     }
     if let Some(store) = own_store(nvram) {
         store.report(OWN_STORE.severity, OWN_STORE.code, || OWN_STORE.reason.to_owned());

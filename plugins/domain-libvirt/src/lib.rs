@@ -10,6 +10,10 @@
 //! `nat-networks` (by default libvirt's "default") become a user network, with a warning; the setting `other-networks` can
 //! turn the error for all others into a user network or an unplugged card, again with a warning.
 //!
+//! What libvirt has no words for stands in `<metadata>`, in one element `machine` of the namespace `urn:witvirt:domain:1`:
+//! labels, annotations and the operating system, the run strategy, the patience of a stop, forwarded ports, and the contents of
+//! disks whose `<source pool='witvirt' volume='NAME'/>` names them.
+//!
 //! The format is described at <https://libvirt.org/formatdomain.html>; defaults are those of libvirt 11.3's QEMU driver.
 
 mod boot;
@@ -23,15 +27,19 @@ mod draft;
 mod features;
 mod firmware;
 mod lifecycle;
+mod machine;
 mod memory;
 mod metadata;
 mod settings;
+mod sources;
 mod sysinfo;
 
-use document::{Sheet, check};
+use document::Sheet;
 use witvirt_sdk::core::Name;
 use witvirt_sdk::core::domain::Diagnostic;
 use witvirt_sdk::core::spec::MachineSpec;
+use witvirt_sdk::domain::Context;
+use witvirt_sdk::xml::{Document, ParseError};
 
 pub use converter::Libvirt;
 pub use settings::{FirmwareSettings, InvalidSettings, OtherNetworks, Settings};
@@ -48,19 +56,9 @@ pub struct Conversion {
 /// Why a document cannot be read at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
-    /// A bound on the text was passed.
-    #[error("the document has more than {most} {what}, at byte {offset}")]
-    TooLarge {
-        /// What there is too much of.
-        what: &'static str,
-        /// The bound.
-        most: usize,
-        /// Where it was passed.
-        offset: usize,
-    },
-    /// Not well-formed XML, or with a document type declaration.
+    /// Not well-formed XML, with a document type declaration, or beyond a bound.
     #[error("not a domain XML document")]
-    Xml(#[from] roxmltree::Error),
+    Xml(#[from] ParseError),
     /// The root element is another one.
     #[error("the root element is <{found}>, not <domain>")]
     NotDomain {
@@ -69,24 +67,32 @@ pub enum ConvertError {
     },
 }
 
-/// Most nodes of a document.
-const MAX_NODES: u32 = 1 << 16;
-
 /// Converts a domain XML document. `name`: what the machine shall be called instead of the document's own name.
 ///
 /// # Errors
 /// [`ConvertError`] where there is no domain to speak of; everything else becomes a diagnostic.
 pub fn convert(xml: &str, name: Option<Name>, settings: &Settings) -> Result<Conversion, ConvertError> {
-    check(xml)?;
-    let options =
-        roxmltree::ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..Default::default() };
-    let document = roxmltree::Document::parse_with_options(xml, options)?;
-    let root = document.root_element().tag_name();
-    if root.name() != "domain" || root.namespace().is_some() {
-        let found: String = root.name().chars().take(64).collect();
-        return Err(ConvertError::NotDomain { found });
-    }
+    let document = read(xml)?;
     let sheet = Sheet::new(&document);
     let machine = domain::read(sheet.root(), name, settings);
     Ok(Conversion { machine, diagnostics: sheet.finish() })
+}
+
+/// What a domain XML document says of the machine besides its hardware: name, labels, annotations, operating system.
+///
+/// # Errors
+/// As [`convert`].
+pub fn context(xml: &str, settings: &Settings) -> Result<Context, ConvertError> {
+    let document = read(xml)?;
+    Ok(domain::context(Sheet::new(&document).root(), settings))
+}
+
+fn read(xml: &str) -> Result<Document, ConvertError> {
+    let document = Document::parse(xml)?;
+    let root = document.root();
+    if !document.is(root, "domain") {
+        let found: String = document.local_name(root).chars().take(64).collect();
+        return Err(ConvertError::NotDomain { found });
+    }
+    Ok(document)
 }

@@ -9,7 +9,6 @@ const UNAVAILABLE: Waiver =
     Waiver::warning("libvirt.lifecycle", "not available; the machine is left stopped");
 const REBOOT: Waiver = Waiver::warning("libvirt.lifecycle", "not available; a guest that reboots, reboots");
 const DUMP: Waiver = Waiver::warning("libvirt.lifecycle", "no core is dumped");
-const SLEEP: Waiver = Waiver::info("libvirt.lifecycle", "guests can always ask for this sleep state");
 
 #[derive(Clone, Copy)]
 enum Action {
@@ -44,11 +43,9 @@ pub(crate) fn read(draft: &mut Draft<'_>) {
     }
     domain.waive_parts(&["on_lockfailure"], &DETAIL);
     if let Some(pm) = domain.child("pm") {
-        for state in ["suspend-to-mem", "suspend-to-disk"] {
-            if let Some(state) = pm.child(state) {
-                state.expect("enabled", &["yes"], &SLEEP);
-            }
-        }
+        let enabled = |name| pm.child(name).and_then(|state| state.attribute("enabled")).and_then(Value::yes);
+        draft.spec.board.suspend_to_memory = enabled("suspend-to-mem");
+        draft.spec.board.suspend_to_disk = enabled("suspend-to-disk");
     }
 }
 

@@ -4,6 +4,7 @@ use witvirt_sdk::core::domain::Severity;
 
 use crate::document::{Element, Value, Waiver};
 use crate::draft::Draft;
+use crate::machine;
 
 const OSINFO_NAMESPACE: &str = "http://libosinfo.org/xmlns/libvirt/domain/1.0";
 const OSINFO_ANNOTATION: &str = "libosinfo.org/id";
@@ -101,13 +102,20 @@ fn shorten(value: Value<'_>, mut text: String, most: usize) -> String {
     text
 }
 
-fn read_metadata(metadata: Element<'_>, draft: &mut Draft<'_>) {
+fn read_metadata<'a>(metadata: Element<'a>, draft: &mut Draft<'a>) {
+    let mut machines = Vec::new();
     for child in metadata.unread() {
         if child.namespace() == Some(OSINFO_NAMESPACE) && child.local_name() == "libosinfo" {
             read_osinfo(child.open(), draft);
+        } else if child.namespace() == Some(machine::NAMESPACE) && child.local_name() == "machine" {
+            machines.push(child.open());
         } else {
             child.open().waive(&FOREIGN);
         }
+    }
+    // Last: what it says of the operating system was said to witvirt.
+    for machine in machines {
+        machine::read(machine, draft);
     }
 }
 

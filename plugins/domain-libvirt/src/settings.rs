@@ -1,7 +1,10 @@
 //! What an operator can choose.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
-use witvirt_sdk::core::spec::Firmware;
+use witvirt_sdk::core::spec::{Firmware, FirmwareFile};
+use witvirt_sdk::core::{Digest, Name};
 
 /// The settings; every key has a default.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -11,6 +14,8 @@ pub struct Settings {
     pub firmware: Option<FirmwareSettings>,
     /// Firmware for `<os firmware='efi'>` that asks for secure boot.
     pub secure_firmware: Option<FirmwareSettings>,
+    /// Paths of `<loader>` and `<nvram>` that mean images of the store, and the images' names.
+    pub firmware_images: BTreeMap<String, String>,
     /// The storage pool whose volumes are images of the store; volumes of all other pools are volumes of the daemon.
     pub image_pool: String,
     /// libvirt networks for which a user network is as good.
@@ -47,6 +52,7 @@ impl Default for Settings {
         Self {
             firmware: None,
             secure_firmware: None,
+            firmware_images: BTreeMap::new(),
             image_pool: "images".to_owned(),
             nat_networks: vec!["default".to_owned()],
             other_networks: OtherNetworks::Refuse,
@@ -67,6 +73,17 @@ pub enum InvalidSettings {
         key: &'static str,
         /// Its value.
         path: String,
+    },
+    /// No image that a path could mean.
+    #[error(
+        "setting firmware-images: {} of {} is no image of the store: use its name or digest",
+        image.escape_debug(), path.escape_debug()
+    )]
+    Image {
+        /// The path.
+        path: String,
+        /// What it is said to mean.
+        image: String,
     },
 }
 
@@ -101,7 +118,23 @@ impl Settings {
                 return Err(InvalidSettings::Path { key, path });
             }
         }
+        for (path, image) in &self.firmware_images {
+            if !path.starts_with('/') {
+                return Err(InvalidSettings::Path { key: "firmware-images", path: path.clone() });
+            }
+            if Name::new(image.as_str()).is_err() && image.parse::<Digest>().is_err() {
+                return Err(InvalidSettings::Image { path: path.clone(), image: image.clone() });
+            }
+        }
         Ok(())
+    }
+
+    /// What a path of a firmware file means.
+    pub(crate) fn firmware_file(&self, path: &str) -> FirmwareFile {
+        match self.firmware_images.get(path) {
+            Some(image) => FirmwareFile::image(image.as_str()),
+            None => FirmwareFile::from(path),
+        }
     }
 
     /// JSON schema of the settings.
@@ -109,8 +142,9 @@ impl Settings {
 }
 
 impl FirmwareSettings {
-    pub(crate) fn firmware(&self, secure: bool) -> Firmware {
-        Firmware::Uefi { code: self.code.clone(), vars_template: self.vars_template.clone(), secure }
+    pub(crate) fn firmware(&self, secure: bool, settings: &Settings) -> Firmware {
+        let vars_template = self.vars_template.as_deref().map(|path| settings.firmware_file(path));
+        Firmware::Uefi { code: settings.firmware_file(&self.code), vars_template, secure }
     }
 }
 
@@ -134,6 +168,11 @@ mod tests {
             (r#"{"firmware": {}}"#, "missing field `code`"),
             (r#"{"other-networks": "drop"}"#, "unknown variant `drop`"),
             (r#"{"firmware": {"code": "OVMF.fd"}}"#, "setting firmware.code: \"OVMF.fd\""),
+            (r#"{"firmware-images": {"OVMF.fd": "ovmf"}}"#, "setting firmware-images: \"OVMF.fd\""),
+            (
+                r#"{"firmware-images": {"/OVMF.fd": "/b"}}"#,
+                "setting firmware-images: /b of /OVMF.fd is no image",
+            ),
         ] {
             let error = Settings::parse(json).unwrap_err();
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

@@ -20,7 +20,7 @@ fn with_firmware(attributes: &str, parts: &str) -> String {
 const FIRMWARE: &str = r#"{"firmware": {"code": "/f/code", "vars-template": "/f/vars"}, "secure-firmware": {"code": "/f/secure"}}"#;
 
 fn uefi(code: &str, vars_template: Option<&str>, secure: bool) -> Firmware {
-    Firmware::Uefi { code: code.to_owned(), vars_template: vars_template.map(str::to_owned), secure }
+    Firmware::Uefi { code: code.into(), vars_template: vars_template.map(Into::into), secure }
 }
 
 #[test]

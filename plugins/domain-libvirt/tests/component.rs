@@ -44,7 +44,7 @@ fn the_component_answers_as_the_native_code() {
         mode: Mode::Enforce,
     };
     let Plugin::Converter(converter) = engine.load(&entry).unwrap().plugin else { panic!("no converter") };
-    assert_eq!(converter.conversions(), [(DOMAIN_XML.to_owned(), MACHINE_JSON.to_owned())]);
+    assert!(converter.conversions().contains(&(DOMAIN_XML.to_owned(), MACHINE_JSON.to_owned())));
     let mut documents = 0;
     for entry in fs::read_dir(root.join("plugins/domain-libvirt/tests/golden")).unwrap() {
         let path = entry.unwrap().path();
@@ -77,7 +77,7 @@ fn compare(converter: &dyn Converter, xml: &str) {
 fn refuses(converter: &dyn Converter) {
     for (xml, part) in [
         ("<domain>".repeat(500_000), "64 levels"),
-        ("<!DOCTYPE domain><domain/>".to_owned(), "DTD"),
+        ("<!DOCTYPE domain><domain/>".to_owned(), "document type declarations"),
         ("<network/>".to_owned(), "<network>"),
     ] {
         let input = Document { media_type: DOMAIN_XML.to_owned(), body: xml };

@@ -25,7 +25,7 @@ fn entities_and_document_types_are_refused() {
         "<!DOCTYPE lolz [<!ENTITY a 'lol'><!ENTITY b '&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;'>]><domain>&b;</domain>";
     let external = "<!DOCTYPE domain SYSTEM 'file:///etc/passwd'><domain/>";
     for xml in [laughs, external, "<!DOCTYPE domain><domain/>"] {
-        assert!(refusal(xml).contains("DTD"), "{}", refusal(xml));
+        assert!(refusal(xml).contains("document type declarations"), "{}", refusal(xml));
     }
     assert!(refusal("<domain>&unknown;</domain>").starts_with("not a domain XML document"));
 }
@@ -33,7 +33,10 @@ fn entities_and_document_types_are_refused() {
 #[test]
 fn depth_and_size_are_bounded() {
     let deep = "<domain>".repeat(500_000);
-    assert_eq!(refusal(&deep), "the document has more than 64 levels of elements, at byte 513");
+    assert_eq!(
+        refusal(&deep),
+        "not a domain XML document: the document has more than 64 levels of elements (line 1, column 513)"
+    );
     let closed = format!("{}{}", "<domain>".repeat(100_000), "</domain>".repeat(100_000));
     assert!(refusal(&closed).contains("64 levels"));
     assert!(refusal(&" ".repeat((4 << 20) + 1)).contains("4194304 bytes"));
@@ -42,7 +45,7 @@ fn depth_and_size_are_bounded() {
     let spaces: String = (0..60).map(|n| format!(" xmlns:n{n}='x{n}'")).collect();
     assert!(refusal(&within(&format!("<a{spaces}>").repeat(20))).contains("namespace declarations"));
     assert!(
-        refusal(&within(&"<a/>".repeat(100_000))).contains("nodes limit"),
+        refusal(&within(&"<a/>".repeat(100_000))).contains("65536 nodes"),
         "{}",
         refusal(&within(&"<a/>".repeat(100_000)))
     );
@@ -90,8 +93,9 @@ fn many_devices_are_an_error_and_no_feast() {
 #[test]
 fn texts_in_diagnostics_are_short() {
     let long = "x".repeat(1 << 18);
+    let name = "x".repeat(1000);
     let xml = within(&format!(
-        "<disk type='{long}' {long}='{long}'><target dev='{long}' bus='{long}'/><serial>{long}</serial></disk><{long}/>"
+        "<disk type='{long}' {name}='{long}'><target dev='{long}' bus='{long}'/><serial>{long}</serial></disk><{name}/>"
     ));
     let conversion = run(&xml).unwrap();
     assert!(conversion.diagnostics.len() > 4);

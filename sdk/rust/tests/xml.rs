@@ -67,6 +67,9 @@ fn reads_names_values_texts_and_places() {
     assert_eq!(document.namespace(inside), Some("urn:other"));
     assert_eq!(document.attributes(root).count(), 2, "a declaration is no attribute");
     assert_eq!(document.children(at(&document, "devices")).count(), 3);
+    assert_eq!((document.previous(disks[0]), document.next(disks[0])), (None, Some(disks[1])));
+    assert_eq!((document.previous(odd), document.next(odd)), (Some(disks[1]), None));
+    assert_eq!((document.previous(root), document.next(root)), (None, None));
 }
 
 #[test]

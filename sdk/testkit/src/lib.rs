@@ -8,6 +8,8 @@
 //! - [`Scratch`]: a directory, and QEMU's tools in it, to compare with;
 //! - [`data`]: test material beside the repository.
 //!
+//! And of a hook, a converter that edits domain XML: [`domain`].
+//!
 //! It is a crate of its own and no feature of the SDK: it brings the host's validator and codecs, which no plugin that is
 //! built for WebAssembly should ever see.
 //!
@@ -68,6 +70,7 @@ mod any_bytes;
 mod codec;
 mod contents;
 mod disk;
+pub mod domain;
 mod map;
 mod material;
 mod noise;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 mod boot;
+mod chain;
 mod daemon;
 mod images;
 mod installed;

@@ -4,9 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod efi;
 pub mod front;
 pub mod guest;
 pub mod host;
+pub mod macos;
 pub mod oci;
 pub mod registry;
 pub mod terminal;

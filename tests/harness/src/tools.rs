@@ -14,7 +14,7 @@ const NEEDED: [(&str, &str); 4] = [
     ("mke2fs", "e2fsprogs"),
 ];
 
-/// Finds a program in PATH or in the directories of system programs.
+/// Finds a program in PATH or in the directories of system programs, or a file by its absolute path.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
@@ -24,8 +24,13 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Programs that only tests need: oracles, and a second opinion on the host.
-const TESTED_WITH: [(&str, &str); 12] = [
+/// UEFI firmware: its code, and the template of its variables.
+pub const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE.fd";
+/// See [`OVMF_CODE`].
+pub const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS.fd";
+
+/// Programs and files that only tests need: oracles, and a second opinion on the host.
+const TESTED_WITH: [(&str, &str); 14] = [
     ("qemu-img", "qemu-utils"),
     ("virt-host-validate", "libvirt-clients"),
     ("docker-registry", "docker-registry"),
@@ -38,6 +43,8 @@ const TESTED_WITH: [(&str, &str); 12] = [
     ("xz", "xz-utils"),
     ("zstd", "zstd"),
     ("xmllint", "libxml2-utils"),
+    (OVMF_CODE, "ovmf"),
+    ("mcopy", "mtools"),
 ];
 
 /// Installs what the demo needs and is missing, by apt; does nothing when everything is there.

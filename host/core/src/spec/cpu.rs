@@ -19,6 +19,9 @@ pub struct Cpu {
     /// Features added to or taken from the model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<CpuFeature>,
+    /// Other properties of the model, in QEMU's names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<CpuSetting>,
 }
 
 fn one() -> u32 {
@@ -27,7 +30,13 @@ fn one() -> u32 {
 
 impl Default for Cpu {
     fn default() -> Self {
-        Self { count: 1, topology: None, model: CpuModel::default(), features: Vec::new() }
+        Self {
+            count: 1,
+            topology: None,
+            model: CpuModel::default(),
+            features: Vec::new(),
+            settings: Vec::new(),
+        }
     }
 }
 
@@ -69,6 +78,16 @@ pub struct CpuFeature {
     pub name: String,
     /// On or off.
     pub policy: FeaturePolicy,
+}
+
+/// A property of a CPU that is neither on nor off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CpuSetting {
+    /// One of "phys-bits", "hv-spinlocks", "hv-vendor-id", "vendor".
+    pub name: String,
+    /// A number, or for "vendor" and "hv-vendor-id" a text of at most 12 characters.
+    pub value: String,
 }
 
 /// Whether a feature is there.

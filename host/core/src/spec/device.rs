@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Virtio;
+
 /// A serial port (16550A).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -27,6 +29,18 @@ pub struct Console {
 pub enum ConsoleTarget {
     /// virtio-serial (hvc0).
     Virtio,
+}
+
+/// A virtio port. The guest finds it by its name; nothing on the host's side is connected to it yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Channel {
+    /// What the guest finds it by ("org.qemu.guest_agent.0"): 1 to 64 printable ASCII characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Index of its controller; 0 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<u32>,
 }
 
 /// A VNC server of the hypervisor.
@@ -63,6 +77,37 @@ pub struct Video {
     /// Number of outputs, for adapters that have a choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heads: Option<u32>,
+    /// For qxl: size of the bar for the guest's driver, in KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ram_kib: Option<u32>,
+    /// For qxl: part of that bar that holds the picture in VGA modes, in KiB; a power of two of at least 1024.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vgamem_kib: Option<u32>,
+    /// For qxl: video memory beyond 4 GiB, in KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vram64_kib: Option<u32>,
+    /// For virtio: whether surfaces are shared memory of guest and host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<bool>,
+    /// Whether the guest is told about its monitor (EDID).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edid: Option<bool>,
+    /// Size of the picture that the monitor prefers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolution: Option<Resolution>,
+    /// How it talks to its driver, if it is a virtio device.
+    #[serde(default, skip_serializing_if = "Virtio::is_default")]
+    pub virtio: Virtio,
+}
+
+/// Size of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Resolution {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
 }
 
 /// QEMU's display adapters.
@@ -93,6 +138,9 @@ pub struct Input {
     pub kind: InputKind,
     /// Where it is plugged in.
     pub bus: InputBus,
+    /// How it talks to its driver, if it is a virtio device.
+    #[serde(default, skip_serializing_if = "Virtio::is_default")]
+    pub virtio: Virtio,
 }
 
 /// A kind of input device.
@@ -129,6 +177,9 @@ pub struct Rng {
     /// Period in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period_ms: Option<u32>,
+    /// How it talks to its driver, if it is a virtio device.
+    #[serde(default, skip_serializing_if = "Virtio::is_default")]
+    pub virtio: Virtio,
 }
 
 /// A watchdog.
@@ -195,6 +246,48 @@ pub enum TpmModel {
 pub struct Sound {
     /// "ich6", "ich9", "ac97", "es1370", "sb16", "usb", "virtio".
     pub model: String,
+    /// For "ich6" and "ich9": what is behind it; one duplex codec when empty. At most 15.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub codecs: Vec<Codec>,
+    /// For "usb": whether it has more than two channels.
+    #[serde(default)]
+    pub multichannel: bool,
+    /// How it talks to its driver, if it is a virtio device.
+    #[serde(default, skip_serializing_if = "Virtio::is_default")]
+    pub virtio: Virtio,
+}
+
+/// What is behind an HDA controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Codec {
+    /// Line in and out.
+    Duplex,
+    /// Microphone and speaker.
+    Micro,
+    /// Line out.
+    Output,
+}
+
+/// How a memory balloon behaves.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct BalloonOptions {
+    /// Whether it gives memory back to a guest that runs out of it.
+    #[serde(default)]
+    pub deflate_on_oom: bool,
+    /// Whether the guest tells which of its memory is free.
+    #[serde(default)]
+    pub free_page_reporting: bool,
+    /// How it talks to its driver, if it is a virtio device.
+    #[serde(default, skip_serializing_if = "Virtio::is_default")]
+    pub virtio: Virtio,
+}
+
+impl BalloonOptions {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A bus that is wanted explicitly.
@@ -210,6 +303,24 @@ pub struct Controller {
     /// "lsilogic", "lsisas1068", "vmpvscsi", "megasas"; the usual one when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Ports of an xHCI (1 to 15) or virtio-serial (1 to 511) controller; as many as there can be, or are needed, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<u32>,
+    /// For virtio-serial: interrupt vectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vectors: Option<u32>,
+    /// For virtio-scsi: request queues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
+    /// For virtio-scsi: commands that a drive takes at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commands_per_lun: Option<u16>,
+    /// For virtio-scsi: most sectors of a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_sectors: Option<u32>,
+    /// How it talks to its driver, if it is a virtio device.
+    #[serde(default, skip_serializing_if = "Virtio::is_default")]
+    pub virtio: Virtio,
 }
 
 /// What a controller carries.

@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::data::DataFile;
 use crate::bytes::ByteSize;
 use crate::digest::Digest;
 use crate::name::Name;
+
+use super::Virtio;
 
 /// A disk, CD-ROM or floppy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -45,6 +48,42 @@ pub struct Disk {
     /// Sector size the guest sees: 512 or 4096.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logical_block_size: Option<u32>,
+    /// Block size that the guest is told to prefer: a power of two from 512 to 2 MiB, not below the sector size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub physical_block_size: Option<u32>,
+    /// World wide name: 16 hexadecimal digits; SATA, IDE and SCSI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wwn: Option<String>,
+    /// What the drive says its maker is: at most 8 printable characters; SCSI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<String>,
+    /// What the drive says it is: at most 16 printable characters on SCSI, 40 on SATA and IDE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
+    /// Whether the drive says that its medium can be taken out; SCSI and USB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removable: Option<bool>,
+    /// Revolutions per minute, 1 for a solid-state drive; SATA, IDE and SCSI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation_rate: Option<u16>,
+    /// Request queues; virtio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
+    /// Entries of each queue: a power of two up to 1024; virtio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_size: Option<u16>,
+    /// Cylinders, heads and sectors that the drive claims to have; IDE, SATA, SCSI and virtio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geometry: Option<Geometry>,
+    /// What a failed read does, where that differs from a failed write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_error_policy: Option<ErrorPolicy>,
+    /// Whether writes of zeros are found, and become holes.
+    #[serde(default, skip_serializing_if = "DetectZeroes::is_off")]
+    pub detect_zeroes: DetectZeroes,
+    /// How it talks to its driver, if it is a virtio device.
+    #[serde(default, skip_serializing_if = "Virtio::is_default")]
+    pub virtio: Virtio,
     /// Controller index, where several of the bus exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub controller: Option<u32>,
@@ -101,6 +140,75 @@ pub enum DiskSource {
         /// Bytes.
         size: ByteSize,
     },
+    /// Files that are given here, on a read-only ISO 9660 file system that the host builds at each start: cloud-init's
+    /// NoCloud (`cidata`) and ConfigDrive (`config-2`), Windows answer files, configuration and secrets.
+    #[serde(rename_all = "kebab-case")]
+    Data {
+        /// What the file system is called: 1 to 32 printable ASCII characters.
+        label: String,
+        /// At most 1024 files with 1 MiB together.
+        #[serde(default)]
+        files: Vec<DataFile>,
+    },
+    /// What the guest writes over a named volume; forgotten when the machine ends. Nobody writes the volume meanwhile.
+    #[serde(rename_all = "kebab-case")]
+    Overlay {
+        /// The volume's name. It has to exist.
+        volume: Name,
+    },
+}
+
+impl DiskSource {
+    /// Whether it can only be read, whatever the disk says.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Self::Data { .. })
+    }
+}
+
+/// The geometry of a drive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Geometry {
+    /// Cylinders.
+    pub cylinders: u32,
+    /// Heads, 1 to 255.
+    pub heads: u32,
+    /// Sectors of a track, 1 to 255.
+    pub sectors: u32,
+    /// Whether the firmware translates sector numbers for old systems; IDE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translation: Option<Translation>,
+}
+
+/// How a BIOS translates sector numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Translation {
+    /// Not at all.
+    None,
+    /// Linear block addresses.
+    Lba,
+    /// As it likes.
+    Auto,
+}
+
+/// What becomes of writes of zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DetectZeroes {
+    /// They are written.
+    #[default]
+    Off,
+    /// They take no space where the format can tell.
+    On,
+    /// They become holes.
+    Unmap,
+}
+
+impl DetectZeroes {
+    pub(super) fn is_off(&self) -> bool {
+        *self == Self::Off
+    }
 }
 
 /// What a drive looks like.

@@ -3,11 +3,15 @@
 //! Every struct refuses unknown fields; [`MachineSpec::validate`] finds what the types cannot express, so that a spec from
 //! a plugin is treated like one that a stranger typed. The JSON schema is checked in as `config/machine.schema.json`.
 
+mod board;
 mod boot;
 mod cpu;
+mod data;
+mod details;
 mod device;
 mod disk;
 mod network;
+mod run;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -15,14 +19,23 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use boot::{Boot, BootDevice, Clock, ClockBase, Firmware, Smbios, SmbiosTable, Timer, TimerTick};
-pub use cpu::{Cpu, CpuFeature, CpuModel, FeaturePolicy, Topology};
-pub use device::{
-    Console, ConsoleTarget, Controller, ControllerKind, Input, InputBus, InputKind, Rng, Serial, Sound, Tpm,
-    TpmModel, Video, VideoModel, Vnc, Watchdog, WatchdogAction, WatchdogModel,
+pub use board::{Board, GenerationId, PanicDevice, Virtio, VirtioRevision};
+pub use boot::{
+    Boot, BootDevice, Clock, ClockBase, Firmware, FirmwareFile, Smbios, SmbiosTable, Timer, TimerTick,
+    TimerTrack,
 };
-pub use disk::{Cache, Disk, DiskBus, DiskDevice, DiskIo, DiskSource, ErrorPolicy};
-pub use network::{Forward, Interface, InterfaceSource, MacAddress, NicModel, Protocol};
+pub use cpu::{Cpu, CpuFeature, CpuModel, CpuSetting, FeaturePolicy, Topology};
+pub use data::{DataFile, InvalidData, MAX_ALL_DATA, MAX_DATA, MAX_DATA_FILES, Withheld};
+pub use device::{
+    BalloonOptions, Channel, Codec, Console, ConsoleTarget, Controller, ControllerKind, Input, InputBus,
+    InputKind, Resolution, Rng, Serial, Sound, Tpm, TpmModel, Video, VideoModel, Vnc, Watchdog,
+    WatchdogAction, WatchdogModel,
+};
+pub use disk::{
+    Cache, DetectZeroes, Disk, DiskBus, DiskDevice, DiskIo, DiskSource, ErrorPolicy, Geometry, Translation,
+};
+pub use network::{Forward, Interface, InterfaceSource, MacAddress, NicModel, Offload, Protocol};
+pub use run::{RestartPolicy, RunStrategy};
 pub use validate::Problem;
 
 use crate::bytes::ByteSize;
@@ -53,6 +66,9 @@ pub struct MachineSpec {
     /// The chipset.
     #[serde(default)]
     pub chipset: Chipset,
+    /// The board's own parts.
+    #[serde(default, skip_serializing_if = "Board::is_default")]
+    pub board: Board,
     /// Processors.
     #[serde(default)]
     pub cpu: Cpu,
@@ -82,6 +98,9 @@ pub struct MachineSpec {
     /// Virtio and other consoles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub consoles: Vec<Console>,
+    /// Virtio ports for programs in the guest, such as its agent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<Channel>,
     /// A VNC server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vnc: Option<Vnc>,
@@ -106,7 +125,14 @@ pub struct MachineSpec {
     /// A virtio memory balloon.
     #[serde(default)]
     pub balloon: bool,
-    /// What happens when the guest ends or the hypervisor dies.
+    /// How the balloon behaves.
+    #[serde(default, skip_serializing_if = "BalloonOptions::is_default")]
+    pub balloon_options: BalloonOptions,
+    /// When the machine runs without being told to.
+    #[serde(default)]
+    pub run: RunStrategy,
+    /// What happens when the guest ends or the hypervisor dies. The other strategies than `manual` decide that themselves
+    /// and refuse a policy that says something else.
     #[serde(default)]
     pub restart: RestartPolicy,
     /// How long `stop` waits for the guest before it pulls the plug.
@@ -149,19 +175,6 @@ pub enum Chipset {
     Q35,
     /// i440FX, IDE.
     Pc,
-}
-
-/// What to do when a machine ends without being told to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RestartPolicy {
-    /// Leave it.
-    #[default]
-    Never,
-    /// Start it again after a crash of guest or hypervisor, with growing pauses.
-    OnFailure,
-    /// Also after the guest powered itself off.
-    Always,
 }
 
 impl MachineSpec {

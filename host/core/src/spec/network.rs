@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Virtio;
+
 /// A network interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -31,6 +33,57 @@ pub struct Interface {
     /// Largest packet in bytes, told to the guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
+    /// Whether the card has its boot ROM; when absent, where the boot order has a place for the card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rom: Option<bool>,
+    /// Entries of the receive queue: a power of two from 256 to 1024; virtio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rx_queue_size: Option<u16>,
+    /// Entries of the transmit queue: a power of two from 256 to 1024; virtio. A user network takes 256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tx_queue_size: Option<u16>,
+    /// Receive-side scaling; virtio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss: Option<bool>,
+    /// Whether the guest gets the hash of each packet; virtio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_hash: Option<bool>,
+    /// Offloads that the card does not offer; virtio.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offloads_off: Vec<Offload>,
+    /// How it talks to its driver, if it is a virtio device; the revision is the model's.
+    #[serde(default, skip_serializing_if = "Virtio::is_default")]
+    pub virtio: Virtio,
+}
+
+/// Work on packets that a virtio card takes from the guest ("guest": that the guest takes from the card).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Offload {
+    /// Checksums of packets to send.
+    Csum,
+    /// Segmentation of any kind.
+    Gso,
+    /// TCP over IPv4 segmentation.
+    HostTso4,
+    /// TCP over IPv6 segmentation.
+    HostTso6,
+    /// Segmentation with explicit congestion notification.
+    HostEcn,
+    /// UDP fragmentation.
+    HostUfo,
+    /// Merged receive buffers.
+    MergedBuffers,
+    /// Packets received without checksums.
+    GuestCsum,
+    /// Large TCP packets received over IPv4.
+    GuestTso4,
+    /// Large TCP packets received over IPv6.
+    GuestTso6,
+    /// Large packets received with explicit congestion notification.
+    GuestEcn,
+    /// Large UDP packets received.
+    GuestUfo,
 }
 
 fn up() -> bool {
@@ -114,6 +167,11 @@ pub enum NicModel {
 }
 
 impl NicModel {
+    /// Whether it is a virtio card.
+    pub fn is_virtio(self) -> bool {
+        matches!(self, Self::Virtio | Self::VirtioTransitional | Self::VirtioNonTransitional)
+    }
+
     /// QEMU's device name ("virtio-net-pci", "e1000e").
     pub fn device(self) -> &'static str {
         match self {
@@ -159,7 +217,7 @@ pub struct Forward {
     /// Address to listen on; loopback when absent.
     #[serde(default = "loopback")]
     pub address: IpAddr,
-    /// Port on the host.
+    /// Port on the host; 0 for any that is free.
     pub host_port: u16,
     /// Port in the guest.
     pub guest_port: u16,

@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use super::{ClockBase, Disk, DiskBus, DiskDevice, DiskSource, Firmware, InterfaceSource, MachineSpec};
+use super::{
+    ClockBase, Disk, DiskBus, DiskDevice, DiskSource, Firmware, FirmwareFile, InterfaceSource, MachineSpec,
+    data,
+};
 use crate::bytes::ByteSize;
 
 /// Something wrong with a spec.
@@ -24,10 +27,10 @@ impl fmt::Display for Problem {
 /// The most of anything that is listed: more than PCI has room for.
 const MAX_DEVICES: usize = 256;
 
-struct Findings(Vec<Problem>);
+pub(super) struct Findings(Vec<Problem>);
 
 impl Findings {
-    fn refuse(&mut self, wrong: bool, path: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn refuse(&mut self, wrong: bool, path: impl Into<String>, message: impl Into<String>) {
         if wrong {
             self.0.push(Problem { path: path.into(), message: message.into() });
         }
@@ -43,6 +46,8 @@ impl MachineSpec {
         self.check_disks(&mut found);
         self.check_interfaces(&mut found);
         self.check_devices(&mut found);
+        self.check_details(&mut found);
+        self.check_run(&mut found);
         found.0
     }
 
@@ -95,13 +100,18 @@ impl MachineSpec {
             "longer than 4096 bytes, or more than one line",
         );
         if let Firmware::Uefi { code, vars_template, .. } = &boot.firmware {
-            found.refuse(!is_absolute(code), "boot.firmware.uefi.code", "not an absolute path");
-            let template = vars_template.as_deref();
-            found.refuse(
-                template.is_some_and(|path| !is_absolute(path)),
-                "boot.firmware.uefi.vars-template",
-                "not an absolute path",
-            );
+            for (path, file) in [("code", Some(code)), ("vars-template", vars_template.as_ref())] {
+                let path = format!("boot.firmware.uefi.{path}");
+                match file {
+                    Some(FirmwareFile::Path(file)) => {
+                        found.refuse(!is_absolute(file), path, "not an absolute path");
+                    }
+                    Some(FirmwareFile::Image { image }) => {
+                        found.refuse(!is_image(image), path, "not an image name or digest");
+                    }
+                    None => {}
+                }
+            }
         }
         if let ClockBase::Absolute(seconds) = self.clock.base {
             found.refuse(seconds < 0, "clock.base.absolute", "before 1970");
@@ -126,6 +136,15 @@ impl MachineSpec {
             let repeated = disk.boot_index.is_some_and(|n| !indexes.insert(n));
             found.refuse(repeated, format!("{path}.boot-index"), "used twice");
         }
+        let data = self.disks.iter().filter_map(|disk| match &disk.source {
+            Some(DiskSource::Data { files, .. }) => Some(data::size(files)),
+            _ => None,
+        });
+        found.refuse(
+            data.fold(0u64, u64::saturating_add) > data::MAX_ALL_DATA.get(),
+            "disks",
+            format!("data disks with more than {} together", data::MAX_ALL_DATA),
+        );
         for (index, interface) in self.interfaces.iter().enumerate() {
             let repeated = interface.boot_index.is_some_and(|n| !indexes.insert(n));
             found.refuse(repeated, format!("interfaces[{index}].boot-index"), "used twice");
@@ -148,10 +167,20 @@ impl MachineSpec {
             for (at, forward) in interface.forwards.iter().enumerate() {
                 let key = (forward.protocol as u8, forward.address, forward.host_port);
                 let path = format!("{path}.forwards[{at}]");
-                found.refuse(forward.host_port == 0 || forward.guest_port == 0, &path, "port 0");
-                found.refuse(!ports.insert(key), &path, "host port used twice");
+                found.refuse(forward.guest_port == 0, &path, "the guest's port is 0");
+                let repeated = forward.host_port != 0 && !ports.insert(key);
+                found.refuse(repeated, &path, "host port used twice");
             }
         }
+    }
+
+    fn check_run(&self, found: &mut Findings) {
+        let (run, restart) = (self.run, self.restart);
+        found.refuse(
+            !run.agrees_with(restart),
+            "restart",
+            format!("the strategy run = \"{run}\" says by itself when the machine is started again: leave restart away"),
+        );
     }
 
     fn check_devices(&self, found: &mut Findings) {
@@ -164,6 +193,7 @@ impl MachineSpec {
         }
         for (path, count, most) in [
             ("consoles", self.consoles.len(), 30),
+            ("channels", self.channels.len(), 30),
             ("videos", self.videos.len(), 8),
             ("inputs", self.inputs.len(), 32),
             ("sounds", self.sounds.len(), 8),
@@ -227,8 +257,7 @@ fn check_disk(disk: &Disk, path: &str, found: &mut Findings) {
             None
         }
         Some(DiskSource::Image(name)) => {
-            let wrong = name.is_empty() || name.len() > 256 || name.contains(char::is_control);
-            found.refuse(wrong, format!("{path}.source.image"), "not an image name or digest");
+            found.refuse(!is_image(name), format!("{path}.source.image"), "not an image name or digest");
             None
         }
         Some(DiskSource::Remote { url, sha256, .. }) => {
@@ -247,7 +276,13 @@ fn check_disk(disk: &Disk, path: &str, found: &mut Findings) {
         }
         Some(DiskSource::Blank { size }) => Some(*size),
         Some(DiskSource::Volume { size, .. }) => *size,
-        None => None,
+        Some(DiskSource::Data { label, files }) => {
+            for (at, message) in data::problems(label, files) {
+                found.refuse(true, format!("{path}.source.data.{at}"), message);
+            }
+            None
+        }
+        Some(DiskSource::Overlay { .. }) | None => None,
     };
     let wrong = size.is_some_and(|size| size.get() == 0 || size.get() % 512 != 0 || size.get() > 1 << 56);
     found.refuse(wrong, format!("{path}.source.size"), "not a multiple of 512 between 512 and 64 PiB");
@@ -268,14 +303,18 @@ fn is_in_registry(url: &str) -> bool {
     url.starts_with("docker://") || url.starts_with("oci://")
 }
 
+fn is_image(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 256 && !name.contains(char::is_control)
+}
+
 /// Something that is safe between the commas of a QEMU option.
-fn is_word(text: &str) -> bool {
+pub(super) fn is_word(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._+".contains(&b))
 }
 
-fn is_printable(text: &str, most: usize) -> bool {
+pub(super) fn is_printable(text: &str, most: usize) -> bool {
     text.len() <= most && text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
 }
 

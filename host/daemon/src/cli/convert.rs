@@ -97,7 +97,7 @@ async fn write(context: &Context, source: ConvertSource, args: TargetArgs) -> an
         replace: args.replace,
         sync: !args.no_sync,
     };
-    let converted = local::convert(&context.config()?, request).await?;
+    let converted = local::convert_image(&context.config()?, request).await?;
     if context.json() {
         return output::json(&json!({
             "virtual-size": converted.virtual_size,

@@ -1,73 +1,164 @@
 //! `witvirt domain`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use witvirt_core::domain::{DOMAIN_XML, MACHINE_JSON};
+use serde_json::json;
+use witvirt_core::domain::{CONTEXT_JSON, DOMAIN_XML, MACHINE_JSON};
 
-use super::args::{DocumentArgs, DomainCommand, Target};
-use super::explain::{explain, show};
-use super::output::{self, Paint};
-use super::{Context, input, local};
+use super::args::{ContextArgs, DocumentArgs, DomainCommand, Target};
+use super::explain::{explain, remarks, show};
+use super::output::{self, Paint, clean};
+use super::{Context, input, local, qemu};
 use crate::api;
-use crate::api::document::Conversion;
+use crate::api::document::{self, Conversion, ConvertRequest};
+use crate::client::Client;
+use crate::config::Config;
+use crate::service::Plugins;
 
 pub(super) async fn domain(context: &Context, command: DomainCommand) -> anyhow::Result<ExitCode> {
     match command {
-        DomainCommand::Convert { document, to } => {
-            let to = match to {
+        DomainCommand::Convert { document, context: told, to } => {
+            let end = match to {
                 Target::Libvirt => DOMAIN_XML,
-                Target::Machine => MACHINE_JSON,
+                Target::Machine | Target::QemuArgs => MACHINE_JSON,
+                Target::Context => CONTEXT_JSON,
             };
-            let conversion = convert(context, document, Some(to)).await?;
-            print_result(context, &conversion)
+            let conversions = convert(context, &document, &told, Some(end)).await?;
+            print_results(context, &conversions, to)
         }
-        DomainCommand::Explain(document) => {
-            let conversion = convert(context, document, None).await?;
-            match context.json() {
-                true => output::json(&conversion)?,
-                false => output::print(&explain(&conversion, Paint::stdout()))?,
-            }
-            Ok(verdict(&conversion))
+        DomainCommand::Explain { document, context: told } => {
+            let conversions = convert(context, &document, &told, None).await?;
+            print_stages(context, &conversions)
         }
     }
 }
 
-/// By the daemon where one answers, else here, with the plugins of the config.
-async fn convert(context: &Context, args: DocumentArgs, to: Option<&str>) -> anyhow::Result<Conversion> {
-    let mut request = input::document(&args.file, args.media_type.as_deref())?;
-    request.pipeline = args.pipeline;
-    request.name = args.name.map(|name| name.to_string());
+/// A machine of a document: how it was selected, where there are several, and what became of it.
+type Converted = (Option<String>, Conversion);
+
+async fn convert(
+    context: &Context,
+    args: &DocumentArgs,
+    told: &ContextArgs,
+    to: Option<&str>,
+) -> anyhow::Result<Vec<Converted>> {
+    let mut request = input::document(args)?;
+    request.context = context_of(told);
     request.to = to.map(str::to_owned);
+    let converters = converters(context).await?;
+    let first = converters.convert(&request).await?;
+    if first.machines.is_empty() {
+        return Ok(vec![(None, first)]);
+    }
+    input::no_name_for_several(args, &first.machines)?;
+    let mut all = Vec::new();
+    for machine in first.machines {
+        request.select = Some(machine.clone());
+        all.push((Some(machine), converters.convert(&request).await?));
+    }
+    Ok(all)
+}
+
+pub(super) fn context_of(told: &ContextArgs) -> Option<document::Context> {
+    let said = !told.annotations.is_empty() || !told.labels.is_empty() || told.os.is_some();
+    said.then(|| document::Context {
+        annotations: told.annotations.iter().cloned().collect(),
+        labels: told.labels.iter().cloned().collect(),
+        os: told.os.clone(),
+        ..document::Context::default()
+    })
+}
+
+/// Who converts.
+enum Converters {
+    Daemon(Client),
+    /// This process, with the plugins of the config.
+    Here(Arc<Plugins>, Arc<Config>),
+}
+
+/// The daemon where one answers.
+async fn converters(context: &Context) -> anyhow::Result<Converters> {
     let client = context.client()?;
     if client.reachable().await {
-        return Ok(client.post("/v1/domain/convert", &request).await?);
+        return Ok(Converters::Daemon(client));
     }
-    local::document(&context.config()?, request).await
+    let config = Arc::new(context.config()?);
+    Ok(Converters::Here(local::converters(&config).await?, config))
 }
 
-/// The last document on standard output, everything else on standard error.
-fn print_result(context: &Context, conversion: &Conversion) -> anyhow::Result<ExitCode> {
-    let paint = Paint::stderr();
-    for diagnostic in conversion.stages.iter().flat_map(|stage| &stage.diagnostics) {
-        eprintln!("{}", show(diagnostic, paint));
+impl Converters {
+    async fn convert(&self, request: &ConvertRequest) -> anyhow::Result<Conversion> {
+        match self {
+            Self::Daemon(client) => Ok(client.post("/v1/domain/convert", request).await?),
+            Self::Here(plugins, config) => {
+                let (plugins, config) = (Arc::clone(plugins), Arc::clone(config));
+                local::convert(plugins, config, request.clone()).await
+            }
+        }
     }
-    if !conversion.problems.is_empty() {
-        let message = conversion.problems.join("\n");
-        let hint = "`witvirt domain explain` shows each stage";
-        return Err(api::Error::new(api::ErrorKind::Refused, message).hint(hint).into());
+}
+
+/// The last documents on standard output, everything else on standard error.
+fn print_results(context: &Context, conversions: &[Converted], to: Target) -> anyhow::Result<ExitCode> {
+    let (mut texts, mut values) = (Vec::new(), Vec::new());
+    for (machine, conversion) in conversions {
+        tell(machine.as_deref(), conversion)?;
+        if to == Target::QemuArgs {
+            let Some(spec) = &conversion.machine else { continue };
+            let line = qemu::command(&context.config()?, spec)?;
+            texts.push(line.text());
+            values.push(line.value());
+        } else if let Some(spec) = &conversion.machine {
+            values.push(serde_json::to_value(spec)?);
+        } else if let Some(stage) = conversion.stages.iter().rev().find(|stage| stage.skipped.is_none()) {
+            texts.push(format!("{}\n", stage.body.trim_end()));
+            values.push(json!(stage));
+        }
     }
-    match (&conversion.machine, conversion.stages.last()) {
-        (Some(machine), _) => output::json(machine)?,
-        (None, Some(stage)) if context.json() => output::json(stage)?,
-        (None, Some(stage)) => output::print(&format!("{}\n", stage.body.trim_end()))?,
-        (None, None) => {}
+    match (context.json() || texts.is_empty(), values.as_slice()) {
+        (true, [value]) => output::json(value)?,
+        (true, values) => output::json(&values)?,
+        (false, _) => output::print(&texts.concat())?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn verdict(conversion: &Conversion) -> ExitCode {
-    match conversion.problems.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(api::ErrorKind::Refused.exit_code()),
+/// Diagnostics, and an error where the result must not be used.
+fn tell(machine: Option<&str>, conversion: &Conversion) -> anyhow::Result<()> {
+    let paint = Paint::stderr();
+    if let Some(machine) = machine {
+        eprintln!("{}", paint.bold(&format!("machine {}", clean(machine))));
     }
+    for diagnostic in conversion.stages.iter().flat_map(|stage| &stage.diagnostics) {
+        eprintln!("{}", show(diagnostic, paint));
+    }
+    for remark in remarks(conversion, paint) {
+        eprintln!("{remark}");
+    }
+    if !conversion.problems.is_empty() {
+        let of = machine.map(|machine| format!("machine {machine}: ")).unwrap_or_default();
+        let message = format!("{of}{}", conversion.problems.join("\n"));
+        let hint = "`witvirt domain explain` shows each stage";
+        return Err(api::Error::new(api::ErrorKind::Refused, message).hint(hint).into());
+    }
+    Ok(())
+}
+
+fn print_stages(context: &Context, conversions: &[Converted]) -> anyhow::Result<ExitCode> {
+    match (context.json(), conversions) {
+        (true, [(_, conversion)]) => output::json(conversion)?,
+        (true, all) => output::json(&all.iter().map(|(_, conversion)| conversion).collect::<Vec<_>>())?,
+        (false, all) => {
+            let paint = Paint::stdout();
+            for (machine, conversion) in all {
+                if let Some(machine) = machine {
+                    output::print(&format!("{}\n", paint.bold(&format!("machine {}", clean(machine)))))?;
+                }
+                output::print(&explain(conversion, paint))?;
+            }
+        }
+    }
+    let good = conversions.iter().all(|(_, conversion)| conversion.problems.is_empty());
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(api::ErrorKind::Refused.exit_code()) })
 }

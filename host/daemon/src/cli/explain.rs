@@ -4,7 +4,7 @@ use similar::{ChangeTag, TextDiff};
 use witvirt_core::domain::{Diagnostic, Severity};
 
 use super::output::{Paint, clean};
-use crate::api::document::{Conversion, Stage};
+use crate::api::document::{Conflict, Conversion, Stage};
 
 /// Unchanged lines around a change.
 const CONTEXT: usize = 3;
@@ -12,10 +12,17 @@ const CONTEXT: usize = 3;
 /// The whole story of a conversion.
 pub fn explain(conversion: &Conversion, paint: Paint) -> String {
     let mut text = format!("{}\n", paint.bold(&format!("pipeline {}", clean(&conversion.pipeline))));
-    for pair in conversion.stages.windows(2) {
-        if let [before, after] = pair {
+    let mut stages = conversion.stages.iter();
+    if let Some(mut before) = stages.next() {
+        for after in stages {
             text.push_str(&stage(before, after, paint));
+            if after.skipped.is_none() {
+                before = after;
+            }
         }
+    }
+    for remark in remarks(conversion, paint) {
+        text.push_str(&format!("{remark}\n"));
     }
     for problem in &conversion.problems {
         text.push_str(&format!("{} {}\n", paint.red("error:"), clean(problem)));
@@ -26,9 +33,29 @@ pub fn explain(conversion: &Conversion, paint: Paint) -> String {
     text
 }
 
+/// What is to be said of the whole: of the pipeline itself, and where two hooks changed the same place.
+pub fn remarks(conversion: &Conversion, paint: Paint) -> Vec<String> {
+    let told = conversion.diagnostics.iter().map(|diagnostic| show(diagnostic, paint));
+    let conflict = |conflict: &Conflict| {
+        let after = conflict.after.as_deref().map_or("nothing".to_owned(), clean);
+        format!(
+            "{} line {}: {} changed what {} had written: {} became {after}",
+            paint.yellow("warning:"),
+            conflict.line,
+            clean(&conflict.second),
+            clean(&conflict.first),
+            clean(&conflict.before),
+        )
+    };
+    told.chain(conversion.conflicts.iter().map(conflict)).collect()
+}
+
 fn stage(before: &Stage, after: &Stage, paint: Paint) -> String {
     let who = who(after);
-    let mut text = if before.media_type == after.media_type {
+    let mut text = if let Some(reason) = &after.skipped {
+        let heading = paint.bold(&format!("{who} was passed over"));
+        format!("\n{heading}\n  {}\n", clean(reason))
+    } else if before.media_type == after.media_type {
         let heading = paint.bold(&format!("{who} changed {}", clean(&before.media_type)));
         format!("\n{heading}\n{}", changes(before, after, &who, paint))
     } else {
@@ -76,9 +103,9 @@ fn added(number: usize, line: &str, who: &str) -> String {
 }
 
 fn who(stage: &Stage) -> String {
-    let (plugin, version) =
-        (stage.plugin.as_deref().unwrap_or("nobody"), stage.version.as_deref().unwrap_or(""));
-    clean(&format!("{plugin}@{version}"))
+    let plugin = stage.plugin.as_deref().unwrap_or("nobody");
+    let version = stage.version.as_deref().map(|version| format!("@{version}")).unwrap_or_default();
+    clean(&format!("{plugin}{version}"))
 }
 
 /// "warning: line 12: /domain/devices/x: not honoured (libvirt.x)".

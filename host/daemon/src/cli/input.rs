@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use witvirt_core::domain::{DOMAIN_XML, MACHINE_JSON};
-use witvirt_core::spec::{DiskSource, Firmware, MachineSpec};
+use witvirt_core::domain::{DOMAIN_XML, KUBEVIRT, MACHINE_JSON, XHYVE};
+use witvirt_core::spec::{DiskSource, Firmware, FirmwareFile, MachineSpec};
 use witvirt_core::{ByteSize, Name};
 
+use super::args::DocumentArgs;
 use crate::api::document::ConvertRequest;
 use crate::api::machine::Definition;
+use crate::api::{Error, ErrorKind};
 
 /// The largest file that is read whole.
 const LARGEST: u64 = 4 << 20;
@@ -27,26 +29,25 @@ pub enum Input {
     Remote(String),
 }
 
-/// Finds out what `file` is by its name, and by its first bytes where the name does not say.
+/// Finds out what was named, by its type or name, and by its first bytes where those do not say.
 ///
 /// # Errors
 /// When it cannot be read, or is a machine with mistakes.
-pub fn classify(file: &str, name: Option<&Name>, pipeline: Option<&str>) -> anyhow::Result<Input> {
+pub fn classify(args: &DocumentArgs) -> anyhow::Result<Input> {
+    let Some(file) = args.file.as_deref() else { return Ok(Input::Definition(definition(args)?)) };
     let path = Path::new(file);
     if ["https://", "http://", "docker://", "oci://"].iter().any(|scheme| file.starts_with(scheme)) {
         return Ok(Input::Remote(file.to_owned()));
     }
+    let known = kind_by_name(path).is_some();
     if file != "-" && !path.exists() {
-        if file.contains('/')
-            || extension(path).is_some_and(|ending| ["toml", "json", "xml"].contains(&ending))
-        {
+        if file.contains('/') || known || args.named_type().is_some() {
             bail!("{file} does not exist");
         }
         return Ok(Input::Image(file.to_owned()));
     }
-    let by_name = extension(path);
-    if file == "-" || matches!(by_name, Some("toml" | "json" | "xml")) || begins_like_xml(path)? {
-        return Ok(Input::Definition(definition(file, name, pipeline)?));
+    if file == "-" || known || args.named_type().is_some() || begins_like_a_document(path)? {
+        return Ok(Input::Definition(definition(args)?));
     }
     Ok(Input::ImageFile(path.canonicalize().with_context(|| format!("cannot find {file}"))?))
 }
@@ -55,41 +56,74 @@ pub fn classify(file: &str, name: Option<&Name>, pipeline: Option<&str>) -> anyh
 ///
 /// # Errors
 /// When it cannot be read, or is a machine with mistakes.
-pub fn definition(file: &str, name: Option<&Name>, pipeline: Option<&str>) -> anyhow::Result<Definition> {
-    let text = read(file)?;
-    let mut spec = match kind(file, &text) {
-        Kind::Toml => crate::document::read::<MachineSpec>(file, &text)?.value,
-        Kind::Json => serde_json::from_str(&text).with_context(|| format!("{file} is no machine"))?,
-        Kind::Xml => {
-            return Ok(Definition::Document(ConvertRequest {
-                media_type: DOMAIN_XML.to_owned(),
-                body: text,
-                pipeline: pipeline.map(str::to_owned),
-                name: name.map(ToString::to_string),
-                to: None,
-            }));
-        }
-    };
-    if let Some(name) = name {
-        spec.name = name.clone();
+pub fn definition(args: &DocumentArgs) -> anyhow::Result<Definition> {
+    let (text, kind) = text_and_kind(args)?;
+    match kind {
+        Kind::Machine(notation) => Ok(Definition::Spec(Box::new(machine(args, &text, notation)?))),
+        Kind::Document(media_type) => Ok(Definition::Document(request(args, media_type, text)?)),
     }
-    make_absolute(&mut spec, Path::new(file).parent().unwrap_or(Path::new(".")));
-    Ok(Definition::Spec(Box::new(spec)))
 }
 
-/// Reads a document for a pipeline.
+/// Reads a document for a pipeline. A machine is one that has nothing to pass.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn document(file: &str, media_type: Option<&str>) -> anyhow::Result<ConvertRequest> {
-    let body = read(file)?;
-    let guessed = match kind(file, &body) {
-        Kind::Xml => DOMAIN_XML,
-        Kind::Json => MACHINE_JSON,
-        Kind::Toml => bail!("{file} is a machine already: there is nothing to convert"),
+pub fn document(args: &DocumentArgs) -> anyhow::Result<ConvertRequest> {
+    let (text, kind) = text_and_kind(args)?;
+    match kind {
+        Kind::Machine(Notation::Toml) => {
+            let spec = machine(args, &text, Notation::Toml)?;
+            request(args, MACHINE_JSON.to_owned(), serde_json::to_string_pretty(&spec)?)
+        }
+        Kind::Machine(Notation::Json) => request(args, MACHINE_JSON.to_owned(), text),
+        Kind::Document(media_type) => request(args, media_type, text),
+    }
+}
+
+fn request(args: &DocumentArgs, media_type: String, body: String) -> anyhow::Result<ConvertRequest> {
+    Ok(ConvertRequest {
+        media_type,
+        body,
+        pipeline: args.pipeline.clone(),
+        name: args.name.as_ref().map(ToString::to_string),
+        select: args.select.clone(),
+        directory: Some(directory(args.file.as_deref())?),
+        ..ConvertRequest::default()
+    })
+}
+
+/// Where relative paths in a document begin: beside its file, or here.
+fn directory(file: Option<&str>) -> anyhow::Result<String> {
+    let beside = file.filter(|file| *file != "-").and_then(|file| Path::new(file).parent());
+    let beside = beside.filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let whole = beside.canonicalize().with_context(|| format!("cannot find {}", beside.display()))?;
+    Ok(whole.to_string_lossy().into_owned())
+}
+
+fn machine(args: &DocumentArgs, text: &str, notation: Notation) -> anyhow::Result<MachineSpec> {
+    let file = args.file();
+    let mut spec = match notation {
+        Notation::Toml => crate::document::read::<MachineSpec>(file, text)?.value,
+        Notation::Json => serde_json::from_str(text).with_context(|| format!("{file} is no machine"))?,
     };
-    let media_type = media_type.unwrap_or(guessed).to_owned();
-    Ok(ConvertRequest { media_type, body, pipeline: None, name: None, to: None })
+    if let Some(name) = &args.name {
+        spec.name = name.clone();
+    }
+    make_absolute(&mut spec, Path::new(file).parent().unwrap_or(Path::new(".")));
+    Ok(spec)
+}
+
+/// Several machines cannot have one name.
+///
+/// # Errors
+/// When one was given.
+pub fn no_name_for_several(args: &DocumentArgs, machines: &[String]) -> anyhow::Result<()> {
+    if args.name.is_some() {
+        let message = format!("{} holds several machines, and --name is for one", args.file());
+        let hint = format!("choose one with --select: {}", machines.join(", "));
+        return Err(Error::new(ErrorKind::Invalid, message).hint(hint).into());
+    }
+    Ok(())
 }
 
 /// A machine over an image, by its name or digest.
@@ -131,33 +165,85 @@ pub fn machine_over(
     serde_json::from_value(spec).context("cannot make a machine for the image")
 }
 
-enum Kind {
+/// How a machine is written.
+#[derive(Clone, Copy)]
+enum Notation {
     Toml,
     Json,
-    Xml,
 }
 
-fn kind(file: &str, text: &str) -> Kind {
-    match extension(Path::new(file)) {
-        Some("toml") => Kind::Toml,
-        Some("json") => Kind::Json,
-        Some("xml") => Kind::Xml,
-        _ if text.trim_start().starts_with('<') => Kind::Xml,
-        _ if text.trim_start().starts_with('{') => Kind::Json,
-        _ => Kind::Toml,
+/// What a text is.
+enum Kind {
+    Machine(Notation),
+    /// Of this media type.
+    Document(String),
+}
+
+fn text_and_kind(args: &DocumentArgs) -> anyhow::Result<(String, Kind)> {
+    let text = match &args.file {
+        Some(file) => read(file)?,
+        None => serde_json::to_string(&args.command_line)?,
+    };
+    let path = Path::new(args.file.as_deref().unwrap_or_default());
+    let kind = match args.named_type() {
+        Some(MACHINE_JSON) => Kind::Machine(notation(&text)),
+        Some(media_type) => Kind::Document(media_type.to_owned()),
+        None => kind_by_name(path).map_or_else(|| kind_by_content(&text), |by_name| by_name(&text)),
+    };
+    Ok((text, kind))
+}
+
+/// What files of a name are, once their text is known.
+fn kind_by_name(path: &Path) -> Option<fn(&str) -> Kind> {
+    Some(match path.extension()?.to_str()? {
+        "toml" => |_| Kind::Machine(Notation::Toml),
+        "json" => json,
+        "xml" => |_| Kind::Document(DOMAIN_XML.to_owned()),
+        "yaml" | "yml" => |_| Kind::Document(KUBEVIRT.to_owned()),
+        "sh" => |_| Kind::Document(XHYVE.to_owned()),
+        _ => return None,
+    })
+}
+
+fn kind_by_content(text: &str) -> Kind {
+    let begin = text.trim_start();
+    let kubernetes = |line: &str| line.starts_with("apiVersion:");
+    match begin {
+        _ if begin.starts_with('<') => Kind::Document(DOMAIN_XML.to_owned()),
+        _ if begin.starts_with("#!") => Kind::Document(XHYVE.to_owned()),
+        _ if begin.starts_with(['{', '[']) && !is_toml_table(begin) => json(text),
+        _ if text.lines().any(kubernetes) => Kind::Document(KUBEVIRT.to_owned()),
+        _ => Kind::Machine(Notation::Toml),
     }
 }
 
-fn extension(path: &Path) -> Option<&str> {
-    path.extension().and_then(|extension| extension.to_str())
+/// Whether a text that begins with a bracket is the header of a TOML table.
+fn is_toml_table(text: &str) -> bool {
+    text.starts_with('[') && serde_json::from_str::<serde_json::Value>(text).is_err()
 }
 
-fn begins_like_xml(path: &Path) -> anyhow::Result<bool> {
+/// A machine, or an object of Kubernetes, or a list of those.
+fn json(text: &str) -> Kind {
+    let kubernetes = |value: &serde_json::Value| value.get("apiVersion").is_some();
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(serde_json::Value::Array(items)) if items.iter().any(kubernetes) => {
+            Kind::Document(KUBEVIRT.to_owned())
+        }
+        Ok(value) if kubernetes(&value) => Kind::Document(KUBEVIRT.to_owned()),
+        _ => Kind::Machine(Notation::Json),
+    }
+}
+
+fn notation(text: &str) -> Notation {
+    if text.trim_start().starts_with('{') { Notation::Json } else { Notation::Toml }
+}
+
+fn begins_like_a_document(path: &Path) -> anyhow::Result<bool> {
     let mut head = [0; 5];
     let mut file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let count = file.read(&mut head).with_context(|| format!("cannot read {}", path.display()))?;
     let head = &head[..count];
-    Ok(head.starts_with(b"<?xml") || head.starts_with(b"<doma"))
+    Ok(head.starts_with(b"<?xml") || head.starts_with(b"<doma") || head.starts_with(b"#!"))
 }
 
 fn read(file: &str) -> anyhow::Result<String> {
@@ -189,12 +275,51 @@ fn make_absolute(spec: &mut MachineSpec, base: &Path) {
     };
     [&mut spec.boot.kernel, &mut spec.boot.initrd].into_iter().flatten().for_each(fix);
     if let Firmware::Uefi { code, vars_template, .. } = &mut spec.boot.firmware {
-        fix(code);
-        vars_template.iter_mut().for_each(fix);
+        for file in [Some(code), vars_template.as_mut()].into_iter().flatten() {
+            if let FirmwareFile::Path(path) = file {
+                fix(path);
+            }
+        }
     }
     for disk in &mut spec.disks {
         if let Some(DiskSource::File { path, .. }) = &mut disk.source {
             fix(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_told_apart_by_name_and_content() {
+        let told = |name: &str, text: &str| {
+            let kind = kind_by_name(Path::new(name)).map_or_else(|| kind_by_content(text), |kind| kind(text));
+            match kind {
+                Kind::Machine(Notation::Toml) => "toml".to_owned(),
+                Kind::Machine(Notation::Json) => "json".to_owned(),
+                Kind::Document(media_type) => media_type,
+            }
+        };
+        for (name, text, expected) in [
+            ("a.toml", "<", "toml"),
+            ("a.json", "{\"name\": \"a\"}", "json"),
+            ("a.json", "{\"apiVersion\": \"kubevirt.io/v1\"}", KUBEVIRT),
+            ("a.json", "[{\"apiVersion\": \"kubevirt.io/v1\"}]", KUBEVIRT),
+            ("a.json", "{", "json"),
+            ("a.yml", "", KUBEVIRT),
+            ("a.sh", "", XHYVE),
+            ("a.xml", "", DOMAIN_XML),
+            ("-", " <domain/>", DOMAIN_XML),
+            ("-", "#!/bin/sh\nxhyve", XHYVE),
+            ("-", "# a VM\napiVersion: kubevirt.io/v1\n", KUBEVIRT),
+            ("-", "{\"name\": \"a\"}", "json"),
+            ("-", "name = \"apiVersion: 1\"", "toml"),
+            ("-", "[cpu]\ncount = 1", "toml"),
+            ("", "", "toml"),
+        ] {
+            assert_eq!(told(name, text), expected, "{name} {text}");
         }
     }
 }

@@ -4,32 +4,38 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use witvirt_disk::{
-    Access, AllowedDirs, ConvertRequest, Converted, ImageInfo, SourceFile, Store, StoreOptions,
-};
+use witvirt_core::plugin::PluginKind;
+use witvirt_disk::{Access, AllowedDirs, Converted, ImageInfo, SourceFile, Store, StoreOptions};
 
 use super::image::whole;
 use super::progress::Bar;
 use crate::api::Error;
-use crate::api::document::Conversion;
+use crate::api::document::{Conversion, ConvertRequest};
 use crate::api::image::{CheckFinding, CheckReport};
 use crate::config::Config;
 use crate::service::{Plugins, blocking, pipeline};
 
+/// The converters of the config.
+///
+/// # Errors
+/// When one of them cannot be loaded.
+pub(super) async fn converters(config: &Config) -> anyhow::Result<Arc<Plugins>> {
+    let mut config = config.clone();
+    config.plugins.retain(|entry| entry.kind == PluginKind::DomainConverter);
+    Ok(Arc::new(blocking(move || load(&config)).await??))
+}
+
 /// Takes a document through a pipeline.
 ///
 /// # Errors
-/// When plugins cannot be loaded or no pipeline fits.
-pub(super) async fn document(
-    config: &Config,
-    request: crate::api::document::ConvertRequest,
+/// When no pipeline fits.
+pub(super) async fn convert(
+    plugins: Arc<Plugins>,
+    config: Arc<Config>,
+    request: ConvertRequest,
 ) -> anyhow::Result<Conversion> {
-    let config = config.clone();
-    let converted = blocking(move || {
-        let plugins = load(&config)?;
-        Ok::<_, anyhow::Error>(pipeline::convert(&config.pipelines, &plugins, &request)?)
-    });
-    converted.await?
+    let converted = blocking(move || pipeline::convert(&config.pipelines, plugins.as_ref(), &request));
+    Ok(converted.await??)
 }
 
 /// Looks for inconsistencies in a file.
@@ -95,7 +101,10 @@ fn word(severity: u8) -> &'static str {
 ///
 /// # Errors
 /// Whatever is wrong with the source, a plugin or the disk.
-pub(super) async fn convert(config: &Config, request: ConvertRequest) -> anyhow::Result<Converted> {
+pub(super) async fn convert_image(
+    config: &Config,
+    request: witvirt_disk::ConvertRequest,
+) -> anyhow::Result<Converted> {
     let config = config.clone();
     let bar = Bar::new(&format!("convert to {}", request.target.display()));
     let progress = Arc::new(witvirt_disk::Progress::new());
@@ -123,7 +132,7 @@ pub(super) async fn convert(config: &Config, request: ConvertRequest) -> anyhow:
     }
 }
 
-fn load(config: &Config) -> anyhow::Result<Plugins> {
+pub(super) fn load(config: &Config) -> anyhow::Result<Plugins> {
     if config.plugins.is_empty() {
         bail!("no plugins are configured: name a config with --config or $WITVIRT_CONFIG");
     }

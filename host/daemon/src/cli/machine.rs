@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use hyper::Method;
 use serde::Serialize;
 use witvirt_core::ByteSize;
+use witvirt_core::spec::RunStrategy;
 use witvirt_machine::{
     Arrival, ArrivingDisk, Condition, MachineDetail, MachineEvent, MachineStatus, Timestamp,
 };
@@ -15,7 +16,8 @@ use super::output::{self, Paint, Table, clean, duration};
 use super::progress::Bar;
 use super::terminal::{Left, attach};
 use super::{Context, explain, input};
-use crate::api::machine::{CreateReply, CreateRequest, StopRequest, WaitReply};
+use crate::api::document::Conversion;
+use crate::api::machine::{CreateReply, CreateRequest, Definition, StopRequest, WaitReply};
 use crate::api::{self, Empty, Progress};
 use crate::client::{Client, encode};
 use crate::config::Span;
@@ -94,13 +96,90 @@ fn whole_seconds(span: Span) -> u64 {
 }
 
 async fn create(context: &Context, client: &Client, args: CreateArgs) -> anyhow::Result<()> {
-    let definition = input::definition(&args.file, args.name.as_ref(), args.pipeline.as_deref())?;
+    let definition = input::definition(&args.document)?;
     let request = CreateRequest { definition, start: args.start, lazy: args.lazy, dry_run: args.dry_run };
+    let machines = several(client, &request.definition).await?;
+    if !machines.is_empty() {
+        input::no_name_for_several(&args.document, &machines)?;
+        return create_all(context, client, &request, &machines).await;
+    }
     let reply = starting(client, "create", "/v1/machines", &request).await?;
     warn(&reply);
     if context.json() {
         return output::json(&reply);
     }
+    print_created(context, &reply)
+}
+
+/// The machines of a document that holds several and of which none is selected.
+async fn several(client: &Client, definition: &Definition) -> anyhow::Result<Vec<String>> {
+    match definition {
+        Definition::Document(request) if request.select.is_none() => {
+            let conversion: Conversion = client.post("/v1/domain/convert", request).await?;
+            Ok(conversion.machines)
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Creates every machine of a document, once all of them are admitted and none of their names is taken.
+async fn create_all(
+    context: &Context,
+    client: &Client,
+    request: &CreateRequest,
+    machines: &[String],
+) -> anyhow::Result<()> {
+    let one = |machine: &String, dry_run: bool| {
+        let mut request = CreateRequest { dry_run, ..request.clone() };
+        if let Definition::Document(document) = &mut request.definition {
+            document.select = Some(machine.clone());
+        }
+        request
+    };
+    let mut checked: Vec<CreateReply> = Vec::new();
+    for machine in machines {
+        let of = |error: api::Error| api::Error {
+            message: format!("machine {machine}: {}; nothing was created", error.message),
+            ..error
+        };
+        let reply: CreateReply = client.post("/v1/machines", &one(machine, true)).await.map_err(of)?;
+        let name = &reply.spec.name;
+        if checked.iter().any(|other| other.spec.name == *name) {
+            let message = format!("two machines of the document are called {name}; nothing was created");
+            let hint = "create them one by one with --select and --name";
+            return Err(api::Error::new(api::ErrorKind::Conflict, message).hint(hint).into());
+        }
+        match client.get::<MachineDetail>(&format!("/v1/machines/{name}")).await {
+            Err(error) if error.kind == api::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) if request.dry_run => {}
+            Ok(_) => {
+                let message = format!("machine {name} exists already; nothing was created");
+                let hint = format!("remove it with `witvirt rm {name}`, or create the others with --select");
+                return Err(api::Error::new(api::ErrorKind::Conflict, message).hint(hint).into());
+            }
+        }
+        checked.push(reply);
+    }
+    let mut replies = Vec::new();
+    for (machine, checked) in machines.iter().zip(checked) {
+        let reply = match request.dry_run {
+            true => checked,
+            false => {
+                let what = format!("create {machine}");
+                starting(client, &what, "/v1/machines", &one(machine, false)).await?
+            }
+        };
+        warn(&reply);
+        if !context.json() {
+            print_created(context, &reply)?;
+        }
+        replies.push(reply);
+    }
+    if context.json() { output::json(&replies) } else { Ok(()) }
+}
+
+fn print_created(context: &Context, reply: &CreateReply) -> anyhow::Result<()> {
     match &reply.status {
         Some(status) => print_status(context, Some(status)),
         None => output::print(&format!("{} would be created\n", reply.spec.name)),
@@ -231,6 +310,7 @@ fn details(detail: &MachineDetail) -> anyhow::Result<String> {
         let why = disk.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         optional("image", Some(format!("{}; {here}{why}", arrival(disk))));
     }
+    optional("run", Some(status.run).filter(|run| *run != RunStrategy::Manual).map(|run| run.to_string()));
     optional(
         "last end",
         status.exit.as_ref().map(|exit| {

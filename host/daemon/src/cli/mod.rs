@@ -12,11 +12,13 @@ mod local;
 mod machine;
 mod output;
 mod progress;
+mod qemu;
 mod remote;
 mod run;
 mod serve;
 mod system;
 mod terminal;
+mod trial;
 mod upkeep;
 
 use std::path::PathBuf;

@@ -16,18 +16,18 @@ use super::input::{self, Input};
 use super::machine::{path, starting, wait_for, warn};
 use super::output::clean;
 use super::terminal::{Left, attach};
-use super::{Context, image};
-use crate::api::document::{Conversion, ConvertRequest};
+use super::{Context, image, local};
+use crate::api::document::ConvertRequest;
 use crate::api::image::{Image, ImportRequest};
 use crate::api::machine::{CreateReply, CreateRequest, Definition, StopRequest};
 use crate::api::{self, Empty, ErrorKind};
 use crate::client::{Client, encode};
 use crate::server::{self, Socket};
-use crate::service::Service;
+use crate::service::{Service, refused};
 
 pub(super) async fn run(context: &Context, args: RunArgs) -> anyhow::Result<ExitCode> {
     let client = context.client()?;
-    let input = input::classify(&args.file, args.name.as_ref(), args.pipeline.as_deref())?;
+    let input = input::classify(&args.document)?;
     if !args.no_daemon && client.reachable().await {
         return on(&client, input, &args, Host::Daemon).await;
     }
@@ -72,7 +72,7 @@ async fn define(client: &Client, input: Input, args: &RunArgs) -> anyhow::Result
             if said || args.sha256.is_some() {
                 bail!(
                     "--memory, --cpus, --format and --sha256 are for images: {} says them itself",
-                    args.file
+                    args.document.file()
                 );
             }
             return Ok(definition);
@@ -104,7 +104,7 @@ async fn define(client: &Client, input: Input, args: &RunArgs) -> anyhow::Result
             reply.image.names.first().map_or_else(|| reply.image.digest.to_string(), ToString::to_string)
         }
     };
-    let spec = input::machine_of_image(&image, args.name.as_ref(), args.memory, args.cpus)?;
+    let spec = input::machine_of_image(&image, args.document.name.as_ref(), args.memory, args.cpus)?;
     Ok(Definition::Spec(Box::new(spec)))
 }
 
@@ -269,7 +269,7 @@ fn tidy(place: &Path) {
 
 /// The machine's name, which is its directory's.
 async fn name_of(config: &crate::config::Config, input: &Input, args: &RunArgs) -> anyhow::Result<Name> {
-    if let Some(name) = &args.name {
+    if let Some(name) = &args.document.name {
         return Ok(name.clone());
     }
     match input {
@@ -283,14 +283,15 @@ async fn name_of(config: &crate::config::Config, input: &Input, args: &RunArgs) 
 
 /// A machine's name from the URL of its image.
 fn name_of_url(args: &RunArgs, url: &str) -> anyhow::Result<Name> {
-    let name = args.name.clone().or_else(|| crate::service::name_of_url(url));
+    let name = args.document.name.clone().or_else(|| crate::service::name_of_url(url));
     name.context("no machine name can be made of the URL: give one with --name")
 }
 
 async fn converted_name(config: &crate::config::Config, request: &ConvertRequest) -> anyhow::Result<Name> {
-    let conversion: Conversion = super::local::document(config, request.clone()).await?;
+    let plugins = local::converters(config).await?;
+    let conversion = local::convert(plugins, Arc::new(config.clone()), request.clone()).await?;
     match conversion.machine {
         Some(machine) => Ok(machine.name),
-        None => Err(api::Error::new(ErrorKind::Refused, conversion.problems.join("\n")).into()),
+        None => Err(refused(&conversion).into()),
     }
 }

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use serde_json::json;
 use witvirt_core::ByteSize;
 
-use super::Context;
 use super::args::{ConfigCommand, HostCommand, PluginCommand, SchemaOf};
 use super::output::{self, Paint, Table, clean};
+use super::{Context, trial};
 use crate::api::Empty;
 use crate::api::host::{Check, CheckStatus, HostInfo};
 use crate::api::plugin::{Plugin, Reload};
@@ -19,6 +19,7 @@ use crate::service::{blocking, check, rehearse};
 pub(super) async fn plugin(context: &Context, command: PluginCommand) -> anyhow::Result<ExitCode> {
     let client = context.client()?;
     match command {
+        PluginCommand::Test(args) => return trial::test(context, args).await,
         PluginCommand::Ls => {
             let plugins: Vec<Plugin> = client.get("/v1/plugins").await?;
             if context.json() { output::json(&plugins)? } else { output::print(&table(&plugins))? }

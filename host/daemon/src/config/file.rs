@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use witvirt_core::plugin::{Mode, OnFailure, PluginKind};
 use witvirt_core::{ByteSize, Digest, Name, Span};
 
+use super::pipeline::{HooksTable, PipelineTable};
+
 /// The configuration of a witvirt daemon. Relative paths are relative to this file's directory.
 #[derive(Debug, Clone, Default, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -26,6 +28,8 @@ pub struct ConfigFile {
     pub plugin: Vec<PluginTable>,
     /// How documents become machines, by a name of your choice.
     pub pipeline: BTreeMap<Name, PipelineTable>,
+    /// Hook sidecars of KubeVirt as converters.
+    pub hooks: HooksTable,
     /// Images, and files that users may name.
     pub store: StoreTable,
     /// How servers are reached that images come from, those of registries included.
@@ -115,28 +119,6 @@ pub struct PluginTable {
     /// Policies: whether verdicts bind or are only logged. Default: "enforce".
     #[serde(default)]
     pub mode: Mode,
-}
-
-/// How a kind of document becomes a machine.
-#[derive(Debug, Clone, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct PipelineTable {
-    /// The media type it takes. Default: libvirt domain XML, "application/vnd.libvirt.domain+xml".
-    #[serde(default = "domain_xml")]
-    pub source: String,
-    /// Names of domain-converter plugins, in order; the last one makes the machine.
-    pub converters: Vec<Name>,
-    /// Whether documents of this media type take it without being asked to. Default: true.
-    #[serde(default = "yes")]
-    pub automatic: bool,
-}
-
-fn domain_xml() -> String {
-    witvirt_core::domain::DOMAIN_XML.to_owned()
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// Images, and files that users may name.

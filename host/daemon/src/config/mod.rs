@@ -2,11 +2,15 @@
 
 mod directories;
 mod file;
+mod pipeline;
 mod resolve;
 mod schema;
+mod steps;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use witvirt_core::Name;
@@ -14,6 +18,7 @@ use witvirt_core::plugin::PluginEntry;
 
 pub use directories::find_config;
 pub use file::{Accel, CollectTable, ConfigFile, Driver, Role};
+pub use pipeline::{StepFailure, ValueMatch, WhenTable};
 pub use schema::{config_schema, machine_schema};
 pub use witvirt_core::{InvalidSpan, Span};
 
@@ -62,10 +67,61 @@ pub struct Pipeline {
     pub name: Name,
     /// The media type it takes.
     pub source: String,
-    /// Names of converters.
-    pub converters: Vec<Name>,
+    /// The media type it ends in.
+    pub target: String,
+    /// Its converters, in order.
+    pub steps: Vec<Step>,
     /// Whether it is taken without being asked for.
     pub automatic: bool,
+}
+
+/// A converter of a pipeline, or several whose order the machine says.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Which one.
+    pub action: Action,
+    /// How long it may take in all.
+    pub timeout: Option<Duration>,
+    /// What its failure means.
+    pub on_failure: StepFailure,
+    /// Which machines it runs for.
+    pub when: Option<WhenTable>,
+}
+
+/// What a step of a pipeline calls.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// A plugin.
+    Plugin(Name),
+    /// Plugins that an annotation names.
+    Ordered(Ordered),
+    /// A hook sidecar: an absolute path below the directory of hooks.
+    Socket(PathBuf),
+}
+
+/// Plugins that an annotation names.
+#[derive(Debug, Clone)]
+pub struct Ordered {
+    /// The annotation.
+    pub annotation: String,
+    /// What its words mean.
+    pub plugins: BTreeMap<String, Name>,
+    /// The words that count where there is none.
+    pub otherwise: Vec<String>,
+}
+
+impl Step {
+    /// A plugin that always runs and must not fail.
+    pub fn plugin(name: Name) -> Self {
+        Self { action: Action::Plugin(name), timeout: None, on_failure: StepFailure::Refuse, when: None }
+    }
+
+    /// Whether the document may pass it unchanged, so that it has to leave the media type as it is.
+    pub fn may_be_passed_over(&self) -> bool {
+        !matches!(self.action, Action::Plugin(_))
+            || self.on_failure == StepFailure::Skip
+            || self.when.is_some()
+    }
 }
 
 /// What runs the machines.

@@ -8,10 +8,9 @@ use witvirt_fetch::{FetchConfig, HttpConfig, RegistryConfig};
 
 use super::directories::Directories;
 use super::file::{ConfigFile, LimitsTable, PluginTable, TrustMode};
-use super::{Api, Config, Console, Hypervisor, Network, Pipeline};
+use super::steps::{check_pipelines, pipelines};
+use super::{Api, Config, Console, Hypervisor, Network};
 use crate::document::{Document, Problem};
-
-const CONVERTER_BY_DEFAULT: &str = "domain-libvirt";
 
 /// The file with everything filled in.
 pub(super) fn resolve(path: &Path, document: Document<ConfigFile>) -> Result<Config, Vec<Problem>> {
@@ -36,7 +35,7 @@ pub(super) fn defaults(file: ConfigFile, base: &Path) -> Config {
     let state = place(file.state_directory.clone(), standard.state);
     let run = place(file.run_directory.clone(), standard.run);
     let limits = with_limits(Limits::default(), &file.engine.limits);
-    let pipelines = pipelines(&file);
+    let pipelines = pipelines(&file, base);
     Config {
         file: None,
         cache_directory: place(file.engine.cache_directory.clone(), standard.cache),
@@ -122,33 +121,13 @@ fn with_limits(base: Limits, table: &LimitsTable) -> Limits {
     }
 }
 
-fn pipelines(file: &ConfigFile) -> Vec<Pipeline> {
-    if !file.pipeline.is_empty() {
-        let chain = |(name, table): (&witvirt_core::Name, &super::file::PipelineTable)| Pipeline {
-            name: name.clone(),
-            source: table.source.clone(),
-            converters: table.converters.clone(),
-            automatic: table.automatic,
-        };
-        return file.pipeline.iter().map(chain).collect();
-    }
-    let converter = file.plugin.iter().find(|plugin| plugin.name.as_str() == CONVERTER_BY_DEFAULT);
-    let default = |plugin: &PluginTable| Pipeline {
-        name: plugin.name.clone(),
-        source: witvirt_core::domain::DOMAIN_XML.to_owned(),
-        converters: vec![plugin.name.clone()],
-        automatic: true,
-    };
-    converter.map(default).into_iter().collect()
-}
-
 /// A program with a slash in its name is a file relative to the config, else a name for `$PATH`.
 fn program(binary: PathBuf, base: &Path) -> PathBuf {
     if binary.components().count() > 1 { normal(&base.join(binary)) } else { binary }
 }
 
 /// Takes out `.` and `..` without asking the file system, so that messages show the place and not the way.
-fn normal(path: &Path) -> PathBuf {
+pub(super) fn normal(path: &Path) -> PathBuf {
     let mut result = PathBuf::new();
     for component in path.components() {
         match component {
@@ -209,43 +188,6 @@ fn check_plugins(document: &Document<ConfigFile>, problems: &mut Vec<Problem>) {
                 );
                 problems.push(Problem::at(span(key), message).help(format!("remove {key}")));
             }
-        }
-    }
-}
-
-fn check_pipelines(document: &Document<ConfigFile>, problems: &mut Vec<Problem>) {
-    let mut automatic: HashMap<&str, &witvirt_core::Name> = HashMap::new();
-    let kinds: HashMap<&str, PluginKind> =
-        document.value.plugin.iter().map(|plugin| (plugin.name.as_str(), plugin.kind)).collect();
-    for (name, pipeline) in &document.value.pipeline {
-        if pipeline.converters.is_empty() {
-            let span = document.span(&["pipeline", name.as_str(), "converters"]);
-            problems.push(Problem::at(span, format!("pipeline \"{name}\" names no converter")));
-        }
-        for (index, converter) in pipeline.converters.iter().enumerate() {
-            let span = document.span(&["pipeline", name.as_str(), "converters", &index.to_string()]);
-            match kinds.get(converter.as_str()) {
-                Some(PluginKind::DomainConverter) => {}
-                Some(_) => {
-                    let message = format!("\"{converter}\" is no plugin of kind \"domain-converter\"");
-                    problems.push(Problem::at(span, message));
-                }
-                None => {
-                    let message = format!("there is no plugin named \"{converter}\"");
-                    let converters = kinds.iter().filter(|(_, kind)| **kind == PluginKind::DomainConverter);
-                    let mut names: Vec<&str> = converters.map(|(name, _)| *name).collect();
-                    names.sort_unstable();
-                    problems.push(Problem::at(span, message).suggest(converter.as_str(), names));
-                }
-            }
-        }
-        if !pipeline.automatic {
-            continue;
-        }
-        if let Some(other) = automatic.insert(&pipeline.source, name) {
-            let span = document.span(&["pipeline", name.as_str(), "converters"]);
-            let message = format!("pipelines \"{other}\" and \"{name}\" both take {}", pipeline.source);
-            problems.push(Problem::at(span, message).help("set automatic = false in one of them"));
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) async fn create(
 }
 
 pub(super) async fn inspect(State(service): Shared, Segment(name): Segment<Name>) -> Reply<MachineDetail> {
-    json(service.machines().inspect(&name)?)
+    json(service.inspect(&name)?)
 }
 
 pub(super) async fn remove(

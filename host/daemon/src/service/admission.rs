@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use witvirt_core::Digest;
 use witvirt_core::plugin::{Mode, OnFailure};
 use witvirt_core::policy::{Policy, Review, Verdict};
 use witvirt_core::spec::{InterfaceSource, MachineSpec};
@@ -55,7 +57,7 @@ pub fn admit(
     let mut admitted = Admitted { spec, warnings: Vec::new() };
     for judge in judges {
         let mut review = request.clone();
-        review.object = to_json(&admitted.spec)?;
+        review.object = to_json(&shown(&admitted.spec))?;
         ask(judge, &review, &mut admitted)?;
     }
     let problems: Vec<String> = admitted.spec.validate().iter().map(ToString::to_string).collect();
@@ -104,7 +106,7 @@ fn ask(judge: &Judge, review: &Review, admitted: &mut Admitted) -> Result<(), Er
         }
         Verdict::AllowWith(object) => {
             let patched = patched(judge, &admitted.spec, &object)?;
-            let changes = changes(&review.object, &to_json(&patched)?);
+            let changes = changes(&review.object, &to_json(&shown(&patched))?);
             audit(judge, review, "allow-with", &changes.join(", "));
             if !monitor && !changes.is_empty() {
                 admitted.warnings.push(format!("policy {plugin} {version} changed {}", changes.join(", ")));
@@ -122,7 +124,9 @@ fn patched(judge: &Judge, before: &MachineSpec, object: &Value) -> Result<Machin
         let message = format!("policy {plugin} {version} answered with a machine that cannot be: {what}");
         Error::new(ErrorKind::Refused, message)
     };
-    let spec: MachineSpec = serde_json::from_value(object.clone()).map_err(|error| bad(error.to_string()))?;
+    let mut spec: MachineSpec =
+        serde_json::from_value(object.clone()).map_err(|error| bad(error.to_string()))?;
+    spec.give_back(before, &sha256);
     if let Some(problem) = spec.validate().first() {
         return Err(bad(problem.to_string()));
     }
@@ -130,6 +134,17 @@ fn patched(judge: &Judge, before: &MachineSpec, object: &Value) -> Result<Machin
         return Err(bad(format!("name: it is {} and must stay {}", spec.name, before.name)));
     }
     Ok(spec)
+}
+
+/// What policies see: everything but the contents of data disks.
+fn shown(spec: &MachineSpec) -> MachineSpec {
+    let mut shown = spec.clone();
+    shown.withhold(&sha256);
+    shown
+}
+
+pub(super) fn sha256(bytes: &[u8]) -> Digest {
+    Digest::from_bytes(Sha256::digest(bytes).into())
 }
 
 fn audit(judge: &Judge, review: &Review, verdict: &str, reason: &str) {

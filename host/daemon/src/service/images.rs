@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use tokio::sync::mpsc;
-use witvirt_core::spec::DiskSource;
+use witvirt_core::spec::{DiskSource, Firmware, FirmwareFile, MachineSpec};
 use witvirt_core::{Digest, Name};
 use witvirt_disk::{ErrorKind, ImageRecord, ImageState, ImageSummary, KeptFile, Origin, SourceRecord};
 
@@ -107,6 +107,16 @@ impl Service {
                     digest => wanted.push((status.name.clone(), digest?)),
                 }
             }
+            for (part, image) in firmware_images(&spec) {
+                // What it has is marked in the store.
+                if store.firmware_of(&overlays, &part)?.is_some() {
+                    continue;
+                }
+                match store.resolve(image) {
+                    Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {}
+                    digest => wanted.push((status.name.clone(), digest?)),
+                }
+            }
         }
         Ok(wanted)
     }
@@ -188,4 +198,15 @@ fn source(record: SourceRecord) -> ImageSource {
         size: record.size,
         digest: record.digest,
     }
+}
+
+/// Images of the store that a machine's firmware is made of, by their part.
+fn firmware_images(spec: &MachineSpec) -> Vec<(Name, &str)> {
+    let Firmware::Uefi { code, vars_template, .. } = &spec.boot.firmware else { return Vec::new() };
+    let parts = [("code", Some(code)), ("vars", vars_template.as_ref())];
+    let images = parts.into_iter().filter_map(|(part, file)| match file {
+        Some(FirmwareFile::Image { image }) => Some((Name::new(part).ok()?, image.as_str())),
+        _ => None,
+    });
+    images.collect()
 }

@@ -10,16 +10,19 @@ use cap_std::fs::Dir;
 use tokio::sync::{MutexGuard, broadcast, mpsc};
 use witvirt_core::domain::Diagnostic;
 use witvirt_core::policy::Review;
-use witvirt_core::spec::{DiskSource, MachineSpec};
+use witvirt_core::spec::{DiskSource, MachineSpec, RunStrategy};
 use witvirt_core::{ByteSize, Name};
 use witvirt_hypervisor::{Acceleration, Hypervisor, Null, Qemu, QemuOptions, User};
-use witvirt_machine::{MachineEvent, MachineStatus, Machines, MachinesOptions, State, Timestamp};
+use witvirt_machine::{
+    Desired, MachineDetail, MachineEvent, MachineStatus, Machines, MachinesOptions, State, Timestamp,
+};
 
-use super::admission::{Admitted, admit};
+use super::admission::{Admitted, admit, sha256};
 use super::resources::StoreResources;
 use super::watch::Watch;
 use super::{Service, blocking, pipeline};
 use crate::accounts;
+use crate::api::document::Conversion;
 use crate::api::machine::{CreateReply, CreateRequest, Definition};
 use crate::api::{Error, ErrorKind};
 use crate::config::{Accel, Config, Driver};
@@ -44,7 +47,8 @@ impl Service {
         let (spec, diagnostics) = self.resolve(request.definition).await?;
         let turn = self.admission.lock().await;
         let mut admitted = self.admit("create", spec, &subject, request.dry_run).await?;
-        if request.start {
+        let start = request.start || admitted.spec.run.starts_at_creation();
+        if start {
             // Policies count what runs only here; refused, the machine is not created either.
             let once_more = self.admit("start", admitted.spec, &subject, request.dry_run).await?;
             admitted.spec = once_more.spec;
@@ -56,11 +60,12 @@ impl Service {
         let Admitted { spec, warnings } = admitted;
         let mut reply = CreateReply { spec, status: None, diagnostics, warnings };
         if request.dry_run {
+            withhold(&mut reply.spec);
             return Ok(reply);
         }
         let name = reply.spec.name.clone();
         reply.status = Some(self.machines.create(reply.spec.clone(), &subject).await?);
-        if request.start && has_remote_disks(&reply.spec) {
+        if start && has_remote_disks(&reply.spec) {
             // Servers are asked first, and nobody else has to wait for that.
             drop(turn);
             let started = self.start(&name, request.lazy, subject, watch).await?;
@@ -68,9 +73,10 @@ impl Service {
             let new = started.warnings.into_iter().filter(|warning| !reply.warnings.contains(warning));
             let new: Vec<_> = new.collect();
             reply.warnings.extend(new);
-        } else if request.start {
+        } else if start {
             reply.status = Some(self.start_admitted(&name, turn).await?);
         }
+        withhold(&mut reply.spec);
         Ok(reply)
     }
 
@@ -107,6 +113,8 @@ impl Service {
             admitted.warnings.push("what policies change now takes effect only for new machines".to_owned());
         }
         let status = Some(self.start_admitted(name, turn).await?);
+        let mut spec = spec;
+        withhold(&mut spec);
         Ok(CreateReply { spec, status, diagnostics: Vec::new(), warnings: admitted.warnings })
     }
 
@@ -193,11 +201,30 @@ impl Service {
         timeout: Option<Duration>,
         subject: String,
     ) -> Result<MachineStatus, Error> {
-        if !self.machines.inspect(name)?.status.state.is_ended() {
-            self.machines.stop(name, timeout).await?;
-        }
-        let reply = self.start(name, false, subject, &Arc::default()).await?;
-        reply.status.ok_or_else(|| Error::new(ErrorKind::Internal, format!("machine {name} has no status")))
+        let MachineDetail { status, spec, .. } = self.machines.inspect(name)?;
+        let Some(spec) = spec.filter(|_| !status.state.is_ended() || status.run == RunStrategy::Halted)
+        else {
+            let reply = self.start(name, false, subject, &Arc::default()).await?;
+            let missing = || Error::new(ErrorKind::Internal, format!("machine {name} has no status"));
+            return reply.status.ok_or_else(missing);
+        };
+        let turn = self.admission.lock().await;
+        self.admit("start", spec, &subject, false).await?;
+        // It counts as running all the time.
+        drop(turn);
+        // One step, so that the strategy does not change on the way, whoever is killed.
+        self.machines.restart(name, timeout).await?;
+        Ok(self.machines.get(name)?)
+    }
+
+    /// Everything about a machine but the contents of its data disks.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub fn inspect(&self, name: &Name) -> Result<MachineDetail, Error> {
+        let mut detail = self.machines.inspect(name)?;
+        detail.spec.iter_mut().for_each(withhold);
+        Ok(detail)
     }
 
     /// The machine that a definition means.
@@ -215,10 +242,10 @@ impl Service {
         });
         let conversion = converted.await??;
         if !conversion.problems.is_empty() {
-            return Err(Error::new(ErrorKind::Refused, conversion.problems.join("\n"))
-                .hint("`witvirt domain explain FILE` shows each stage"));
+            return Err(refused(&conversion));
         }
-        let diagnostics = conversion.stages.into_iter().flat_map(|stage| stage.diagnostics).collect();
+        let of_stages = conversion.stages.into_iter().flat_map(|stage| stage.diagnostics);
+        let diagnostics = of_stages.chain(conversion.diagnostics).collect();
         let spec = conversion
             .machine
             .ok_or_else(|| Error::new(ErrorKind::Invalid, "the pipeline stops before a machine"))?;
@@ -281,8 +308,46 @@ impl Service {
     }
 }
 
+/// Why no machine comes of a conversion.
+pub fn refused(conversion: &Conversion) -> Error {
+    let problems = conversion.problems.join("\n");
+    match conversion.machines.is_empty() {
+        true => {
+            Error::new(ErrorKind::Refused, problems).hint("`witvirt domain explain FILE` shows each stage")
+        }
+        false => Error::new(ErrorKind::Invalid, problems).hint("choose one with --select NAME"),
+    }
+}
+
+/// Takes the secrets out of a machine that is shown.
+fn withhold(spec: &mut MachineSpec) {
+    spec.withhold(&sha256);
+}
+
 fn has_remote_disks(spec: &MachineSpec) -> bool {
     spec.disks.iter().any(|disk| matches!(disk.source, Some(DiskSource::Remote { .. })))
+}
+
+/// Starts machines that should run and whose maker was killed before their remote disks were there.
+pub(super) async fn start_wanted(service: Weak<Service>) {
+    let Some(service) = service.upgrade() else { return };
+    for status in service.machines.list() {
+        let spec = service.machines.inspect(&status.name).ok().and_then(|detail| detail.spec);
+        let Some(spec) = spec.filter(has_remote_disks) else { continue };
+        let wanted = status.run == RunStrategy::Always || status.desired == Desired::Running;
+        if !wanted || matches!(status.state, State::Running | State::Paused) {
+            continue;
+        }
+        if let Err(error) = service.prepare(&spec, false, &Arc::default()).await {
+            tracing::warn!(machine = %status.name, %error, "its disks could not be fetched");
+            continue;
+        }
+        // One that waits for its next try is there before it.
+        let ended = service.machines.get(&status.name).is_ok_and(|status| status.state.is_ended());
+        if ended && let Err(error) = service.machines.start(&status.name).await {
+            tracing::warn!(machine = %status.name, %error, "not started");
+        }
+    }
 }
 
 /// How often images that have arrived are looked at.

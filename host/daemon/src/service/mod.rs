@@ -12,6 +12,7 @@ pub mod pipeline;
 mod plugins;
 mod push;
 mod resources;
+pub mod trial;
 mod upkeep;
 mod watch;
 
@@ -24,6 +25,7 @@ use witvirt_machine::Machines;
 
 pub use import::name_of;
 pub use lazy::name_of as name_of_url;
+pub use machines::refused;
 pub use plugins::Plugins;
 pub(crate) use watch::with_progress_of;
 
@@ -78,6 +80,7 @@ impl Service {
             reviews: std::sync::atomic::AtomicU64::new(0),
         });
         let _ = service.resources.service.set(Arc::downgrade(&service));
+        tokio::spawn(machines::start_wanted(Arc::downgrade(&service)));
         tokio::spawn(machines::pause_betrayed(Arc::downgrade(&service)));
         Ok(service)
     }

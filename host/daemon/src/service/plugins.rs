@@ -7,7 +7,7 @@ use witvirt_core::artifact::{ArtifactLayout, ArtifactLayouts};
 use witvirt_core::domain::Converter;
 use witvirt_core::format::{Format, Formats};
 use witvirt_core::plugin::PluginEntry;
-use witvirt_engine::{CompileCommand, Engine, EngineOptions, Loaded};
+use witvirt_engine::{CompileCommand, Engine, EngineOptions, LoadReport, Loaded};
 
 use super::admission::Judge;
 use super::pipeline::Converters;
@@ -114,6 +114,12 @@ impl Plugins {
             _ => None,
         };
         self.current().iter().filter_map(judge).collect()
+    }
+
+    /// Each plugin and what loading it said.
+    pub fn loaded(&self) -> Vec<(witvirt_engine::Plugin, LoadReport)> {
+        let current = self.current();
+        current.iter().map(|serving| (serving.loaded.plugin.clone(), serving.loaded.report.clone())).collect()
     }
 
     /// For lists.

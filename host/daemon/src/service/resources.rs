@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use cap_std::fs::Dir;
 use witvirt_core::Name;
-use witvirt_core::spec::{Disk, DiskSource};
+use witvirt_core::spec::{Disk, DiskBus, DiskDevice, DiskSource};
 use witvirt_disk::{Access, AllowedDirs, DiskHandle, ErrorKind, Progress, Store};
 use witvirt_hypervisor::Block;
 use witvirt_machine::{ArrivingDisk, ResourceError, Resources};
@@ -82,8 +82,10 @@ impl Resources for StoreResources {
         }
         self.lazy.check_made(overlays, disk)?;
         let progress = Progress::new();
-        let attach =
-            || self.store.attach(self.access(), overlays, &disk.name, source, disk.read_only, &progress);
+        // Drives of ATA cannot refuse writes; those to a data disk are forgotten at the next start.
+        let ata = matches!(disk.bus, DiskBus::Ide | DiskBus::Sata) && disk.device == DiskDevice::Disk;
+        let read_only = disk.read_only || matches!(source, DiskSource::Data { .. }) && !ata;
+        let attach = || self.store.attach(self.access(), overlays, &disk.name, source, read_only, &progress);
         let handle = match attach() {
             Err(error) if error.kind() == ErrorKind::Changed => {
                 self.restore_below(overlays, disk, error)?;
@@ -101,6 +103,16 @@ impl Resources for StoreResources {
 
     fn file(&self, path: &str) -> Result<File, ResourceError> {
         Ok(self.allowed.open_file(Path::new(path))?)
+    }
+
+    fn firmware(
+        &self,
+        _machine: &Name,
+        overlays: &Dir,
+        part: &'static str,
+        image: &str,
+    ) -> Result<File, ResourceError> {
+        Ok(self.store.firmware(overlays, &Name::new(part)?, image, &Progress::new())?)
     }
 
     fn release(&self, machine: &Name, overlays: &Dir) -> Result<(), ResourceError> {

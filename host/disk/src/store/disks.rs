@@ -7,7 +7,7 @@ use witvirt_core::spec::DiskSource;
 
 use super::overlay::{read_disk_record, write_disk_record};
 use super::write::raw_name;
-use super::{Store, dirs};
+use super::{Store, data, dirs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Progress;
 use crate::request::{Access, DiskHandle, DiskKind, DiskRecord, ImportRequest, SourceFile};
@@ -30,8 +30,12 @@ impl Store {
     ) -> Result<DiskHandle> {
         match source {
             DiskSource::Volume { name, size } => {
-                let file = self.volume(name, size.map(|size| size.get()))?;
+                let file = self.use_volume(name, size.map(|size| size.get()), read_only)?;
                 Ok(DiskHandle::Raw { file, read_only })
+            }
+            DiskSource::Overlay { volume } => self.over_volume(access, dir, disk, volume, read_only),
+            DiskSource::Data { label, files } => {
+                Ok(DiskHandle::Raw { file: data::disk(dir, disk, label, files, read_only)?, read_only })
             }
             DiskSource::File { path, format: Some(format) } if format == "raw" => {
                 let file = access.allowed.open_disk(Path::new(path), read_only)?;
@@ -78,10 +82,10 @@ impl Store {
                 ErrorKind::InvalidInput,
                 format!("{url} has to be imported before there is a disk over it"),
             )),
-            DiskSource::Volume { name, .. } => Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!("the volume {name} has no disk of the machine's own"),
-            )),
+            DiskSource::Volume { .. } | DiskSource::Overlay { .. } | DiskSource::Data { .. } => {
+                let message = format!("\"{disk}\" is no disk that is made once and kept");
+                Err(Error::new(ErrorKind::InvalidInput, message))
+            }
         }
     }
 
@@ -108,9 +112,7 @@ impl Store {
     /// When a file of it cannot be removed.
     pub fn remove_disk(&self, dir: &Dir, disk: &Name) -> Result<()> {
         // The record first: without it the rest counts as unfinished.
-        for name in
-            [format!("{disk}.json"), format!("{disk}.lazy"), format!("{disk}.raw"), format!("{disk}.qcow2")]
-        {
+        for name in ["json", "lazy", "raw", "qcow2", "iso"].map(|kind| format!("{disk}.{kind}")) {
             match dir.remove_file(&name) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(Error::io(format!("remove {name}"), error));

@@ -19,8 +19,10 @@
 //! or unfinished work, and [`Store::open`] removes the latter once its owner is dead.
 
 mod collect;
+mod data;
 mod dirs;
 mod disks;
+mod firmware;
 mod images;
 mod import;
 mod kept;

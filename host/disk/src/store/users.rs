@@ -34,6 +34,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use witvirt_core::{Digest, Name};
 
+use super::firmware::firmware_records;
 use super::overlay::read_disk_record;
 use super::{Store, dirs};
 use crate::error::{Doing, Error, ErrorKind, Result};
@@ -107,6 +108,13 @@ impl Store {
     /// # Errors
     /// When the record of a disk cannot be read: nobody knows then what it needs.
     pub fn note_disks(&self, dir: &Dir) -> Result<()> {
+        if let Some(firmware) = firmware_records(dir)? {
+            self.note_records(&firmware)?;
+        }
+        self.note_records(dir)
+    }
+
+    fn note_records(&self, dir: &Dir) -> Result<()> {
         for entry in dirs::entries(dir)? {
             let Some(disk) = entry.strip_suffix(".json").and_then(|disk| Name::new(disk).ok()) else {
                 continue;
@@ -129,9 +137,14 @@ impl Store {
     /// When a directory cannot be read or changed.
     pub fn release(&self, dir: &Dir) -> Result<Vec<String>> {
         let place = Place::of(dir)?;
+        let firmware = firmware_records(dir)?.map(|records| Place::of(&records)).transpose()?;
         let _lock = self.lock(FlockOperation::LockExclusive)?;
         for image in dirs::entries(&self.users)? {
-            leave(&dirs::existing(&self.users, &image)?, &place, None)?;
+            let users = dirs::existing(&self.users, &image)?;
+            leave(&users, &place, None)?;
+            if let Some(firmware) = &firmware {
+                leave(&users, firmware, None)?;
+            }
         }
         let lazy = self.lazy_root()?;
         let mut unused = Vec::new();

@@ -1,13 +1,22 @@
 //! Raw disks that outlive machines.
 
 use std::fs::File;
+use std::time::{Duration, Instant};
 
+use cap_std::fs::Dir;
 use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
 use witvirt_core::Name;
 
+use super::overlay::overlay_name;
 use super::write::raw_name;
 use super::{Store, dirs};
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::request::{Access, DiskHandle};
+
+/// How long a volume may be held on: by the process of a machine that is just ending, or a child of a killed daemon that has
+/// not yet become a hypervisor.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Store {
     /// Opens a volume for reading and writing; makes it when it is missing and a size (bytes) is given.
@@ -27,6 +36,54 @@ impl Store {
             }
             (file, _) => file,
         }
+    }
+
+    /// Opens a volume for a machine, which holds it as long as it has the file open: alone when it writes, with other readers
+    /// otherwise. The lock goes with the file, so that it outlives the daemon as the machine does.
+    pub(super) fn use_volume(&self, name: &Name, size: Option<u64>, read_only: bool) -> Result<File> {
+        let mut file = self.volume(name, size)?;
+        if read_only {
+            // QEMU is handed this very file, so that it has to be open for reading only.
+            file = dirs::open(&self.volumes, &raw_name(name), OFlags::RDONLY)?;
+        }
+        let (lock, others) = match read_only {
+            true => (FlockOperation::NonBlockingLockShared, "writes it"),
+            false => (FlockOperation::NonBlockingLockExclusive, "uses it"),
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(errno) = rustix::fs::flock(&file, lock) {
+            if errno != Errno::WOULDBLOCK {
+                return Err(Error::io(format!("lock the volume {name}"), errno.into()));
+            }
+            if Instant::now() >= deadline {
+                let message =
+                    format!("the volume {name} is in use: another disk {others}; stop its machine first");
+                return Err(Error::new(ErrorKind::InUse, message));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(file)
+    }
+
+    /// A disk over a volume that is gone when nobody has it open any more.
+    pub(super) fn over_volume(
+        &self,
+        access: Access<'_>,
+        dir: &Dir,
+        disk: &Name,
+        volume: &Name,
+        read_only: bool,
+    ) -> Result<DiskHandle> {
+        let base = self.use_volume(volume, None, true)?;
+        if read_only {
+            return Ok(DiskHandle::Raw { file: base, read_only });
+        }
+        let size = base.metadata().doing(|| format!("stat the volume {volume}"))?.len();
+        let named = self.path.join("volumes").join(raw_name(volume)).to_string_lossy().into_owned();
+        let file = self.lay_out_overlay(access, dir, disk, named, size)?;
+        // It needs no name: who runs the machine has it open.
+        dirs::remove(dir, &overlay_name(disk))?;
+        Ok(DiskHandle::Overlay { file, base })
     }
 
     /// The volumes and their sizes in bytes, sorted by name.
@@ -57,7 +114,7 @@ impl Store {
     }
 
     /// Makes a raw disk of zeros.
-    pub(super) fn blank(&self, dir: &cap_std::fs::Dir, name: &str, size: u64) -> Result<File> {
+    pub(super) fn blank(&self, dir: &Dir, name: &str, size: u64) -> Result<File> {
         let size = self.whole_sectors(size)?;
         let new = format!(".{name}.new");
         let file = dirs::create(dir, &new)?;

@@ -9,6 +9,7 @@ mod cgroup;
 mod files;
 mod instance;
 mod launch;
+mod line;
 mod process;
 mod qmp;
 mod run_dir;
@@ -29,6 +30,7 @@ use crate::{Error, ErrorKind, Hypervisor, InstanceRecord, Launch, Started};
 use arguments::Permissions;
 pub(crate) use cgroup::{group_path, mount_point};
 use instance::QemuInstance;
+pub use line::{BlockPaths, FilePaths, command_line};
 use process::Process;
 use run_dir::RunDir;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cap_std::fs::{DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
-use witvirt_core::spec::{Firmware, MachineSpec};
+use witvirt_core::spec::{Firmware, FirmwareFile, MachineSpec};
 use witvirt_hypervisor::{ErrorKind as HypervisorErrorKind, Launch, Started};
 
 use super::{Driver, Shared};
@@ -80,16 +80,26 @@ fn prepare(shared: &Shared, dir: &MachineDir, spec: &MachineSpec, log: &ConsoleL
         let opened = resources.file(path);
         opened.map(Some).map_err(|error| unavailable(&format!("{what} {path} of {name}"), error))
     };
+    let open_firmware = |what: &str, part, file: &FirmwareFile| match file {
+        FirmwareFile::Path(path) => {
+            let opened = resources.file(path);
+            opened.map_err(|error| unavailable(&format!("{what} {path} of {name}"), error))
+        }
+        FirmwareFile::Image { image } => {
+            let opened = resources.firmware(name, &overlays, part, image);
+            opened.map_err(|error| unavailable(&format!("{what} {image} of {name}"), error))
+        }
+    };
     let (code, vars) = match &spec.boot.firmware {
         Firmware::Bios => (None, None),
-        Firmware::Uefi { code, vars_template, .. } => (Some(code.clone()), vars_template.clone()),
+        Firmware::Uefi { code, vars_template, .. } => (Some(code), vars_template.as_ref()),
     };
     let firmware_vars = match vars {
         None => None,
         Some(_) if dir.dir().exists(VARS) => Some(open_vars(dir)?),
-        template => {
-            let template = open("variable template", &template)?;
-            template.map(|template| copy_vars(dir, template).and_then(|()| open_vars(dir))).transpose()?
+        Some(template) => {
+            copy_vars(dir, open_firmware("variable template", "vars", template)?)?;
+            Some(open_vars(dir)?)
         }
     };
     Ok(Launch {
@@ -100,7 +110,7 @@ fn prepare(shared: &Shared, dir: &MachineDir, spec: &MachineSpec, log: &ConsoleL
         disks,
         kernel: open("kernel", &spec.boot.kernel)?,
         initrd: open("initrd", &spec.boot.initrd)?,
-        firmware_code: open("firmware", &code)?,
+        firmware_code: code.map(|code| open_firmware("firmware", "code", code)).transpose()?,
         firmware_vars,
         tpm_state: spec.tpm.is_some().then(|| dir.tpm()).transpose()?,
     })

@@ -44,6 +44,7 @@ fn status(
         name: spec.name.clone(),
         state: machine.state,
         desired: machine.desired,
+        run: machine.run,
         since: machine.since,
         started: machine.started,
         uptime: None,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use witvirt_core::spec::RunStrategy;
 use witvirt_core::{ByteSize, Name};
 
 use super::Slots;
@@ -17,6 +18,7 @@ pub(super) fn status(shared: &Shared, name: &Name, reason: &str, since: Timestam
         name: name.clone(),
         state: State::Broken,
         desired: Desired::Stopped,
+        run: RunStrategy::Manual,
         since,
         started: None,
         uptime: None,

@@ -301,7 +301,8 @@ async fn create(
 ) -> Result<MachineStatus, Error> {
     let now = shared.options.clock.now();
     let spec = SpecFile { schema: SCHEMA, created: now, created_by, spec };
-    let state = StateFile { schema: SCHEMA, machine: Machine::new(now), console_start: 0, instance: None };
+    let machine = Machine::new(now, spec.spec.run);
+    let state = StateFile { schema: SCHEMA, machine, console_start: 0, instance: None };
     let storage = Arc::clone(shared);
     let (dir, spec, state) = blocking::run(move || {
         let dir = storage.storage.create(&spec, &state)?;

@@ -11,7 +11,8 @@
 //!
 //! [`Machine::next`] decides; the driver writes the new [`Machine`] to disk, then carries the [`Effect`]s out. What a person
 //! wants ([`Desired`]) is kept beside what is ([`State`]), so that a stop during a start or a pause between restarts ends
-//! the matter. Time and chance come in as arguments.
+//! the matter. The run strategy (`RunStrategy` of the spec) says what happens without anybody's wish; `start` and `stop` turn
+//! `halted` into `always` and back, which is kept here and not in the spec. Time and chance come in as arguments.
 
 mod backoff;
 mod next;
@@ -22,7 +23,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use witvirt_core::spec::RestartPolicy;
+use witvirt_core::spec::{RestartPolicy, RunStrategy};
 use witvirt_hypervisor::InstanceEvent;
 
 pub use backoff::Backoff;
@@ -96,6 +97,12 @@ pub struct Machine {
     pub state: State,
     /// What it should do.
     pub desired: Desired,
+    /// When it runs without being told to: what its spec says, as `start` and `stop` have changed it.
+    #[serde(default)]
+    pub run: RunStrategy,
+    /// Whether an instance of it has ever come up.
+    #[serde(default)]
+    pub ran: bool,
     /// Since when it is in this state.
     pub since: Timestamp,
     /// How often it was launched.
@@ -136,11 +143,14 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine that has never run.
-    pub fn new(now: Timestamp) -> Self {
+    /// A machine that has never run. One whose strategy starts it is to be started, by whoever made it or, when that was
+    /// killed, by the next daemon.
+    pub fn new(now: Timestamp, run: RunStrategy) -> Self {
         Self {
             state: State::Defined,
-            desired: Desired::Stopped,
+            desired: if run.starts_at_creation() { Desired::Running } else { Desired::Stopped },
+            run,
+            ran: false,
             since: now,
             incarnation: 0,
             started: None,
@@ -255,7 +265,7 @@ pub enum Effect {
 pub struct Context {
     /// The time.
     pub now: Timestamp,
-    /// The machine's restart policy.
+    /// The machine's restart policy; the run strategy comes before it.
     pub policy: RestartPolicy,
     /// Pauses between restarts.
     pub backoff: Backoff,
@@ -281,6 +291,12 @@ pub enum Refusal {
     /// Only what does not run is removed.
     #[error("is {0}: stop it first, or remove it with force")]
     StillRuns(State),
+    /// Its strategy lets it run only once.
+    #[error("has run, and its run strategy is once: create another one")]
+    Once,
+    /// It is halted, and only a start changes that.
+    #[error("is halted: start it instead")]
+    Halted,
     /// It is being removed.
     #[error("is being removed")]
     Leaving,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use witvirt_core::spec::RestartPolicy;
+use witvirt_core::spec::{RestartPolicy, RunStrategy};
 use witvirt_hypervisor::InstanceEvent;
 
 use super::{Context, Desired, Effect, Event, Fact, Machine, Refusal, Request, State};
@@ -51,7 +51,15 @@ impl Machine {
 
     fn start(&mut self, now: Timestamp) -> Result<Effects, Refusal> {
         match self.state {
-            State::Defined | State::Stopped | State::Crashed => Ok(self.launch_anew(now)),
+            State::Defined | State::Stopped | State::Crashed if self.run == RunStrategy::Once && self.ran => {
+                Err(Refusal::Once)
+            }
+            State::Defined | State::Stopped | State::Crashed => {
+                if self.run == RunStrategy::Halted {
+                    self.run = RunStrategy::Always;
+                }
+                Ok(self.launch_anew(now))
+            }
             State::Paused => Err(Refusal::Paused),
             State::Stopping => Err(Refusal::Busy(self.state)),
             State::Starting | State::Running | State::Broken => Err(Refusal::Already(self.state)),
@@ -62,6 +70,7 @@ impl Machine {
         match self.state {
             State::Running | State::Paused => Ok(self.stop(timeout, Desired::Running, now)),
             State::Starting | State::Stopping => Err(Refusal::Busy(self.state)),
+            _ if self.run == RunStrategy::Halted => Err(Refusal::Halted),
             _ => self.start(now),
         }
     }
@@ -69,6 +78,9 @@ impl Machine {
     /// Ends what runs and forgets a restart that is due. A machine that does not run is as it should be.
     fn stop(&mut self, timeout: Duration, desired: Desired, now: Timestamp) -> Effects {
         self.desired = desired;
+        if desired == Desired::Stopped && self.run == RunStrategy::Always {
+            self.run = RunStrategy::Halted;
+        }
         self.next_restart = None;
         if self.state.is_ended() {
             return Vec::new();
@@ -130,6 +142,7 @@ impl Machine {
             Fact::Adopted { running } => self.adopted(*running, now),
             Fact::Lost { rebooted } => self.lost(*rebooted, context),
             Fact::Loaded if self.removing => vec![Effect::Remove],
+            Fact::Loaded if self.is_due() => self.launch_anew(now),
             Fact::Loaded => Vec::new(),
             Fact::RemoveFailed => {
                 self.removing = false;
@@ -139,8 +152,16 @@ impl Machine {
         }
     }
 
+    /// Whether an ended machine should run although no restart is planned: one that always runs, and one whose maker was
+    /// killed before it started it.
+    fn is_due(&self) -> bool {
+        let wanted = self.run == RunStrategy::Always || self.desired == Desired::Running;
+        wanted && self.state.is_ended() && self.next_restart.is_none()
+    }
+
     fn started(&mut self, now: Timestamp) -> Effects {
         self.launching = false;
+        self.ran = true;
         self.started = Some(now);
         if self.state == State::Starting {
             self.enter(State::Running, now);
@@ -183,6 +204,7 @@ impl Machine {
 
     fn adopted(&mut self, running: bool, now: Timestamp) -> Effects {
         let launching = std::mem::take(&mut self.launching);
+        self.ran = true;
         self.started.get_or_insert(now);
         if self.state == State::Stopping {
             // Its deadline still holds; a launch that was stopped had none.
@@ -211,8 +233,10 @@ impl Machine {
             let exit = ExitInfo::noted(now, orderly, message);
             return self.ended(exit, context);
         }
-        let restart = self.desired == Desired::Running
-            && (context.policy == RestartPolicy::Always || self.state == State::Stopping);
+        let survives = self.run.policy(context.policy) == RestartPolicy::Always
+            || self.run == RunStrategy::RerunOnFailure
+            || self.state == State::Stopping;
+        let restart = self.desired == Desired::Running && survives;
         self.desired = Desired::Stopped;
         let effects = self.ended(ExitInfo::noted(now, true, "the host was rebooted"), context);
         if restart { self.launch_anew(now) } else { effects }
@@ -254,7 +278,8 @@ impl Machine {
             return if self.removing { vec![Effect::Remove] } else { Vec::new() };
         }
         self.enter(if failed { State::Crashed } else { State::Stopped }, now);
-        if context.policy == RestartPolicy::Always || failed && context.policy == RestartPolicy::OnFailure {
+        let policy = self.run.policy(context.policy);
+        if policy == RestartPolicy::Always || failed && policy == RestartPolicy::OnFailure {
             self.failures = self.failures.saturating_add(1);
             self.next_restart = Some(now.after(context.backoff.pause(self.failures, context.jitter)));
         } else {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use witvirt_core::spec::RestartPolicy;
+use witvirt_core::spec::{RestartPolicy, RunStrategy};
 use witvirt_hypervisor::{Exit, InstanceEvent};
 
 use super::{Backoff, Context, Desired, Effect, Event, Fact, Machine, Refusal, Request, State};
@@ -31,7 +31,17 @@ struct Story {
 
 impl Story {
     fn new(policy: RestartPolicy) -> Self {
-        Self { machine: Machine::new(at(0)), policy, now: at(0) }
+        Self { machine: Machine::new(at(0), RunStrategy::Manual), policy, now: at(0) }
+    }
+
+    /// With a strategy, as it is right after its creation, started where that is meant.
+    fn with(run: RunStrategy) -> Self {
+        let mut story = Self { machine: Machine::new(at(0), run), policy: RestartPolicy::Never, now: at(0) };
+        if run.starts_at_creation() {
+            assert_eq!(story.ask(Request::Start), Ok(vec![Effect::Launch]));
+            assert_eq!(story.fact(Fact::Started), []);
+        }
+        story
     }
 
     fn running(policy: RestartPolicy) -> Self {
@@ -228,6 +238,88 @@ fn removal_waits_until_nothing_runs() {
 }
 
 #[test]
+fn verbs_change_strategies_as_kubevirt_has_it() {
+    use RunStrategy::{Always, Halted, Manual, Once, RerunOnFailure};
+    // Created and, where its strategy says so, running: what stop, then start makes of it.
+    for (run, stopped, started) in [
+        (Always, Halted, Always),
+        (Halted, Halted, Always),
+        (Manual, Manual, Manual),
+        (RerunOnFailure, RerunOnFailure, RerunOnFailure),
+    ] {
+        let mut story = Story::with(run);
+        assert_eq!(story.machine.state == State::Running, run.starts_at_creation(), "{run}");
+        story.ask(STOP).unwrap();
+        if story.machine.state == State::Stopping {
+            story.fact(exit(true));
+        }
+        assert_eq!(story.machine.run, stopped, "{run}, stopped");
+        assert_eq!(story.fact(Fact::Loaded), [], "{run}: a stop outlives the daemon");
+        assert_eq!(story.ask(Request::Start), Ok(vec![Effect::Launch]), "{run}");
+        assert_eq!(story.machine.run, started, "{run}, started");
+        story.fact(Fact::Started);
+        story.ask(Request::Restart { timeout: SECOND }).unwrap();
+        assert_eq!(story.fact(exit(true)), [Effect::Launch], "{run}");
+        assert_eq!(story.machine.run, started, "{run}, restarted");
+    }
+    let mut story = Story::with(Once);
+    story.fact(exit(true));
+    assert_eq!(story.ask(Request::Start), Err(Refusal::Once));
+    let mut story = Story::with(Always);
+    assert_eq!(story.ask(Request::Start), Err(Refusal::Already(State::Running)));
+    assert_eq!(story.machine.run, Always);
+    let mut story = Story::with(Halted);
+    assert_eq!(story.ask(Request::Restart { timeout: SECOND }), Err(Refusal::Halted));
+    assert_eq!(story.ask(STOP), Ok(vec![]));
+    assert_eq!(story.ask(Request::Kill), Ok(vec![]));
+    assert_eq!((story.machine.run, story.machine.state), (Halted, State::Defined));
+}
+
+#[test]
+fn strategies_decide_what_follows_an_end() {
+    use RunStrategy::{Always, Manual, Once, RerunOnFailure};
+    for (run, orderly, again) in [
+        (Always, true, true),
+        (Always, false, true),
+        (RerunOnFailure, true, false),
+        (RerunOnFailure, false, true),
+        (Once, false, false),
+        (Once, true, false),
+    ] {
+        let mut story = Story::with(run);
+        story.fact(exit(orderly));
+        assert_eq!(story.machine.next_restart.is_some(), again, "{run} {orderly}");
+        assert_eq!(story.machine.run, run);
+    }
+    for (run, again) in [(Always, true), (RerunOnFailure, true), (Once, false)] {
+        let mut story = Story::with(run);
+        let launched = story.fact(Fact::Lost { rebooted: true }) == [Effect::Launch];
+        assert_eq!(launched, again, "{run} after a reboot");
+    }
+    let mut story = Story::new(RestartPolicy::Never);
+    assert_eq!(story.machine.run, Manual);
+    assert_eq!(story.fact(Fact::Loaded), []);
+}
+
+#[test]
+fn machine_whose_maker_was_killed_is_started_by_the_next_daemon() {
+    use RunStrategy::{Always, Halted, Manual, Once, RerunOnFailure};
+    for run in [Always, Halted, Manual, RerunOnFailure, Once] {
+        let mut story = Story::new(RestartPolicy::Never);
+        story.machine = Machine::new(at(0), run);
+        let launched = story.fact(Fact::Loaded) == [Effect::Launch];
+        assert_eq!(launched, run.starts_at_creation(), "{run}");
+    }
+    // What could not be started at all is tried again by a daemon with another config.
+    let mut story = Story::new(RestartPolicy::Never);
+    story.machine = Machine::new(at(0), Always);
+    story.ask(Request::Start).unwrap();
+    story.fact(Fact::StartFailed { message: "denied".to_owned(), permanent: true });
+    assert_eq!((story.machine.next_restart, story.machine.run), (None, Always));
+    assert_eq!(story.fact(Fact::Loaded), [Effect::Launch]);
+}
+
+#[test]
 fn refusals_say_what_to_do() {
     let texts = [
         (Refusal::NotRunning(State::Stopped), "is stopped: start it first"),
@@ -316,7 +408,13 @@ impl World {
             assert!(restart > self.story.now, "and never nothing");
         }
         self.story.machine = after;
+        let asked = matches!(event, Event::Request(Request::Start | Request::Restart { .. }));
         for effect in effects {
+            if effect == Effect::Launch && !asked && before.state.is_ended() {
+                let run = self.story.machine.run;
+                assert_ne!(run, RunStrategy::Halted, "who is halted is not started by itself");
+                assert!(run != RunStrategy::Once || !before.ran, "once is once");
+            }
             self.act(effect);
         }
         self.check(&before);
@@ -345,7 +443,10 @@ impl World {
         assert_eq!(machine.launching, self.launching, "every launch is tracked");
         if machine.state.is_ended() {
             assert!(!self.live && !self.launching, "what has ended does not run");
-            assert_eq!(machine.next_restart.is_some(), machine.desired == Desired::Running);
+            let awaits_its_first_start = machine.state == State::Defined && machine.incarnation == 0;
+            if !awaits_its_first_start {
+                assert_eq!(machine.next_restart.is_some(), machine.desired == Desired::Running);
+            }
         }
         if self.live {
             assert!(matches!(machine.state, State::Running | State::Paused | State::Stopping));
@@ -369,6 +470,11 @@ fn legal(from: State, to: State) -> bool {
         }
 }
 
+fn strategies() -> impl Strategy<Value = RunStrategy> {
+    use RunStrategy::{Always, Halted, Manual, Once, RerunOnFailure};
+    prop_oneof![3 => Just(Manual), 2 => Just(Always), Just(Halted), Just(RerunOnFailure), Just(Once)]
+}
+
 fn policies() -> impl Strategy<Value = RestartPolicy> {
     prop_oneof![Just(RestartPolicy::Never), Just(RestartPolicy::OnFailure), Just(RestartPolicy::Always)]
 }
@@ -377,8 +483,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_story_leads_astray(policy in policies(), jitter in 0.0..=1.0, steps in steps()) {
-        let story = Story::new(policy);
+    fn no_story_leads_astray(
+        policy in policies(),
+        run in strategies(),
+        jitter in 0.0..=1.0,
+        steps in steps(),
+    ) {
+        let policy = if run.agrees_with(policy) { policy } else { RestartPolicy::Never };
+        let story = Story { machine: Machine::new(at(0), run), policy, now: at(0) };
         let mut world =
             World { story, live: false, launching: false, removing: false, unwanted: false, jitter };
         for step in steps {

@@ -16,8 +16,9 @@ pub(crate) const STATE: &str = "state.json";
 /// The shape that this daemon writes, and the newest it understands.
 pub(crate) const SCHEMA: u32 = 1;
 
-/// More than any spec: labels and annotations are bounded to 256 KiB.
-const MAX_BYTES: u64 = 4 << 20;
+/// More than any spec: labels and annotations are bounded to 256 KiB, data disks to 4 MiB, of which each byte may be written
+/// as six.
+const MAX_BYTES: u64 = 32 << 20;
 
 /// `machine.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,4 +1,5 @@
 use witvirt_core::Name;
+use witvirt_core::spec::RunStrategy;
 
 use super::{SCHEMA, SpecFile, StateFile, Storage};
 use crate::error::ErrorKind;
@@ -11,7 +12,7 @@ fn spec(name: &str) -> SpecFile {
 }
 
 fn state() -> StateFile {
-    let machine = Machine::new(Timestamp::from_millis(7));
+    let machine = Machine::new(Timestamp::from_millis(7), RunStrategy::Manual);
     StateFile { schema: SCHEMA, machine, console_start: 0, instance: None }
 }
 

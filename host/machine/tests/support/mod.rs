@@ -39,6 +39,16 @@ impl Resources for Files {
         Ok(File::open(path)?)
     }
 
+    fn firmware(
+        &self,
+        _machine: &Name,
+        _overlays: &Dir,
+        _part: &'static str,
+        image: &str,
+    ) -> Result<File, ResourceError> {
+        Ok(File::open(image)?)
+    }
+
     fn release(&self, _machine: &Name, overlays: &Dir) -> Result<(), ResourceError> {
         for entry in overlays.entries()? {
             overlays.remove_file(entry?.file_name())?;

@@ -1,13 +1,17 @@
 //! Serial ports and consoles. Whatever backend the XML names, the machine's own console takes the output.
 
-use witvirt_sdk::core::spec::{Console, ConsoleTarget, Serial};
+use witvirt_sdk::core::spec::{Channel, Console, ConsoleTarget, Serial};
 
 use super::{OPTIONAL, common};
-use crate::document::{DETAIL, Element, RUNTIME, Value, Waiver};
+use crate::document::{DETAIL, Element, PLACEMENT, RUNTIME, Value, Waiver};
 use crate::draft::Draft;
 
 const BACKEND: Waiver =
     Waiver::warning("libvirt.console.backend", "the machine's own console takes the output instead");
+const UNCONNECTED: Waiver = Waiver::warning(
+    "libvirt.channel.backend",
+    "the guest finds the port, but nothing on the host is connected to it",
+);
 const LOG: Waiver = Waiver::info("libvirt.console.log", "the machine's own console log keeps the output");
 const ALIAS: Waiver =
     Waiver::warning("libvirt.console.repeated", "only the first console stands for a serial port");
@@ -67,6 +71,28 @@ fn read_console<'a>(console: Element<'a>, on_serial: &mut usize, draft: &mut Dra
         console.attribute("type");
         console.waive_parts(&["source", "protocol", "log"], &RUNTIME);
     }
+}
+
+/// A virtio port by its name; what libvirt connects to its other end is not there.
+pub(crate) fn read_channel<'a>(channel: Element<'a>, draft: &mut Draft<'a>) {
+    let target = channel.child("target");
+    let target = target.filter(|target| target.attribute("type").is_some_and(|kind| kind.text == "virtio"));
+    let Some(target) = target else { return channel.waive(&OPTIONAL) };
+    let name = target.attribute("name").map(|name| name.text.to_owned());
+    target.waive_parts(&["@state"], &RUNTIME);
+    let address = channel.child("address");
+    let controller =
+        address.and_then(|address| address.attribute("controller")).and_then(Value::number::<u32>);
+    if let Some(kind) = channel.required("type") {
+        kind.waive(&UNCONNECTED);
+    }
+    channel.waive_parts(&["source", "protocol", "log", "clipboard", "mouse", "gl"], &RUNTIME);
+    if let Some(address) = address {
+        address.waive(&PLACEMENT);
+    }
+    common(channel);
+    draft.made_from("channels", draft.spec.channels.len(), channel);
+    draft.spec.channels.push(Channel { name, controller: controller.filter(|index| *index > 0) });
 }
 
 fn read_backend(device: Element<'_>) {

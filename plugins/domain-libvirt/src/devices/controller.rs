@@ -1,11 +1,13 @@
 //! Controllers.
 
+use witvirt_sdk::core::ByteSize;
 use witvirt_sdk::core::domain::Severity;
-use witvirt_sdk::core::spec::{Chipset, Controller, ControllerKind, DiskBus};
+use witvirt_sdk::core::spec::{Chipset, Controller, ControllerKind, DiskBus, Virtio, VirtioRevision};
 
-use super::{VIRTIO_DRIVER, common};
+use super::{common, revision, virtio};
 use crate::document::{DETAIL, Element, PLACEMENT, TUNING, Value, Waiver};
 use crate::draft::Draft;
+use crate::memory::size;
 
 const COMPANION: Waiver =
     Waiver::info("libvirt.controller.companion", "comes with ich9-ehci1 of the same index");
@@ -22,7 +24,10 @@ pub(crate) fn read<'a>(controller: Element<'a>, draft: &mut Draft<'a>) {
     let index = controller.attribute("index").and_then(Value::number::<u32>).unwrap_or(0);
     let model = controller.attribute("model");
     let made = match kind.text {
-        "usb" => usb(controller, model),
+        "usb" => {
+            draft.usb = true;
+            usb(controller, model)
+        }
         "scsi" => Some((ControllerKind::Scsi, scsi_model(controller, model))),
         "sata" => {
             expect_model(model, "ahci");
@@ -31,7 +36,7 @@ pub(crate) fn read<'a>(controller: Element<'a>, draft: &mut Draft<'a>) {
         }
         "ide" => ide(controller, model, index, draft.spec.chipset),
         "virtio-serial" => Some((ControllerKind::VirtioSerial, None)),
-        "pci" => pci(controller, model),
+        "pci" => pci(controller, model, draft),
         "fdc" | "isa" => None,
         "ccid" | "xenbus" | "nvme" => return controller.waive(&UNSUPPORTED),
         _ => {
@@ -47,34 +52,61 @@ pub(crate) fn read<'a>(controller: Element<'a>, draft: &mut Draft<'a>) {
             None
         }
     };
-    if matches!(kind.text, "virtio-serial") && model.is_some() {
+    let revision = revision(model).filter(|_| matches!(kind.text, "virtio-serial" | "scsi"));
+    if matches!(kind.text, "virtio-serial") && revision.is_none() {
         expect_model(model, "virtio");
     }
-    read_rest(controller);
     if let Some((kind, model)) = made {
+        let rest = details(controller, kind, revision);
         draft.made_from("controllers", draft.spec.controllers.len(), controller);
-        draft.spec.controllers.push(Controller { kind, index, model });
+        draft.spec.controllers.push(Controller { kind, index, model, ..rest });
+    }
+    read_rest(controller);
+}
+
+/// What only some kinds of controllers have.
+fn details(controller: Element<'_>, kind: ControllerKind, revision: Option<VirtioRevision>) -> Controller {
+    let driver = controller.child("driver");
+    let of_driver = |name: &str| driver.and_then(|driver| driver.attribute(name));
+    let mut made = Controller { virtio: Virtio { revision, ..Virtio::default() }, ..usual(kind, 0, None) };
+    if matches!(kind, ControllerKind::Usb | ControllerKind::VirtioSerial) {
+        made.ports = controller.attribute("ports").and_then(Value::number);
+    }
+    if kind == ControllerKind::VirtioSerial {
+        made.vectors = controller.attribute("vectors").and_then(Value::number);
+    }
+    if kind == ControllerKind::Scsi {
+        made.queues = of_driver("queues").and_then(Value::number);
+        made.commands_per_lun = of_driver("cmd_per_lun").and_then(Value::number);
+        made.max_sectors = of_driver("max_sectors").and_then(Value::number);
+    }
+    if let Some(driver) =
+        driver.filter(|_| matches!(kind, ControllerKind::Scsi | ControllerKind::VirtioSerial))
+    {
+        made.virtio = Virtio { revision, ..virtio(driver) };
+    }
+    made
+}
+
+fn usual(kind: ControllerKind, index: u32, model: Option<&str>) -> Controller {
+    Controller {
+        kind,
+        index,
+        model: model.map(str::to_owned),
+        ports: None,
+        vectors: None,
+        queues: None,
+        commands_per_lun: None,
+        max_sectors: None,
+        virtio: Virtio::default(),
     }
 }
 
 fn read_rest(controller: Element<'_>) {
     controller.waive_parts(&["@ports", "@vectors"], &DETAIL);
-    controller.waive_parts(&["pcihole64"], &DETAIL);
     controller.waive_parts(&["target", "model", "master"], &PLACEMENT);
     if let Some(driver) = controller.child("driver") {
-        driver.waive_parts(VIRTIO_DRIVER, &TUNING);
-        driver.waive_parts(
-            &[
-                "@queues",
-                "@cmd_per_lun",
-                "@max_sectors",
-                "@ioeventfd",
-                "@iothread",
-                "@event_idx",
-                "iothreads",
-            ],
-            &TUNING,
-        );
+        driver.waive_parts(&["@ioeventfd", "@iothread", "@event_idx", "iothreads"], &TUNING);
     }
     common(controller);
 }
@@ -87,7 +119,13 @@ fn expect_model(model: Option<Value<'_>>, usual: &str) {
 
 fn usb(controller: Element<'_>, model: Option<Value<'_>>) -> Option<(ControllerKind, Option<String>)> {
     let name = match model.map(|model| (model, model.text)) {
-        None => None,
+        // libvirt's default, whatever the board.
+        None | Some((_, "default")) => {
+            controller.report(Severity::Info, "libvirt.default.usb", || {
+                "no model: \"piix3-uhci\", as under libvirt".to_owned()
+            });
+            Some("piix3-uhci".to_owned())
+        }
         Some((model, "none")) => {
             model.waive(&NO_USB);
             return None;
@@ -124,10 +162,7 @@ fn scsi_model(controller: Element<'_>, model: Option<Value<'_>>) -> Option<Strin
         }
         Some((_, name @ ("virtio-scsi" | "lsilogic" | "lsisas1068" | "vmpvscsi"))) => name,
         Some((_, "lsisas1078")) => "megasas",
-        Some((model, "virtio-transitional" | "virtio-non-transitional")) => {
-            model.waive(&MODEL);
-            "virtio-scsi"
-        }
+        Some((_, "virtio-transitional" | "virtio-non-transitional")) => "virtio-scsi",
         Some((model, _)) => {
             model.refuse("one of virtio-scsi, lsilogic, lsisas1068, lsisas1078, vmpvscsi");
             return None;
@@ -153,10 +188,19 @@ fn ide(
     None
 }
 
-fn pci(controller: Element<'_>, model: Option<Value<'_>>) -> Option<(ControllerKind, Option<String>)> {
+fn pci(
+    controller: Element<'_>,
+    model: Option<Value<'_>>,
+    draft: &mut Draft<'_>,
+) -> Option<(ControllerKind, Option<String>)> {
     let model = model?;
     match model.text {
-        "pci-root" | "pcie-root" => None,
+        "pci-root" | "pcie-root" => {
+            if let Some(hole) = controller.child("pcihole64") {
+                draft.spec.board.pci_hole64 = size(hole).map(ByteSize);
+            }
+            None
+        }
         "pcie-root-port" => Some((ControllerKind::PcieRootPort, None)),
         "pci-bridge" => Some((ControllerKind::PciBridge, None)),
         "dmi-to-pci-bridge"
@@ -174,6 +218,21 @@ fn pci(controller: Element<'_>, model: Option<Value<'_>>) -> Option<(ControllerK
             None
         }
     }
+}
+
+/// The controller that libvirt adds where the document does not speak of any.
+pub(super) fn add_usb(place: Element<'_>, draft: &mut Draft<'_>) {
+    if draft.usb {
+        return;
+    }
+    let model = match draft.spec.chipset {
+        Chipset::Pc => "piix3-uhci",
+        Chipset::Q35 => "qemu-xhci",
+    };
+    place.report(Severity::Info, "libvirt.default.usb", || {
+        format!("no USB controller: \"{model}\", as under libvirt; model='none' leaves it out")
+    });
+    draft.spec.controllers.push(usual(ControllerKind::Usb, 0, Some(model)));
 }
 
 /// The controller that libvirt adds for SCSI disks without one.
@@ -194,7 +253,6 @@ pub(super) fn add_scsi(draft: &mut Draft<'_>) {
         draft.domain.report(Severity::Info, "libvirt.default.scsi", || {
             format!("no SCSI controller {index}: an \"lsilogic\", as under libvirt")
         });
-        let model = Some("lsilogic".to_owned());
-        draft.spec.controllers.push(Controller { kind: ControllerKind::Scsi, index, model });
+        draft.spec.controllers.push(usual(ControllerKind::Scsi, index, Some("lsilogic")));
     }
 }

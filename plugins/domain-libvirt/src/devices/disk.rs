@@ -2,9 +2,12 @@
 
 use witvirt_sdk::core::Name;
 use witvirt_sdk::core::domain::Severity;
-use witvirt_sdk::core::spec::{Cache, Chipset, Disk, DiskBus, DiskDevice, DiskIo, ErrorPolicy};
+use witvirt_sdk::core::spec::{
+    Cache, Chipset, DetectZeroes, Disk, DiskBus, DiskDevice, DiskIo, ErrorPolicy, Geometry, Translation,
+    Virtio,
+};
 
-use super::{VIRTIO_DRIVER, common, disk_source};
+use super::{common, disk_source, revision, virtio};
 use crate::document::{DETAIL, Element, RUNTIME, TUNING, Value, Waiver};
 use crate::domain::fitting_name;
 use crate::draft::Draft;
@@ -16,7 +19,6 @@ const SHARED: Waiver = Waiver::warning(
 );
 const BACKING: Waiver =
     Waiver::warning("libvirt.disk.backing", "not used: the image itself says what it is based on");
-const MODEL: Waiver = Waiver::warning("libvirt.disk.model", "the device is an ordinary virtio one");
 const PASSTHROUGH: Waiver = Waiver::warning(
     "libvirt.disk.passthrough",
     "an ordinary disk: SCSI commands do not reach the host's device",
@@ -32,7 +34,7 @@ pub(crate) fn read<'a>(disk: Element<'a>, draft: &mut Draft<'a>) {
     };
     let Some(dev) = target.required("dev") else { return };
     let device = device(disk);
-    let source = match disk_source::read(disk, draft.settings) {
+    let source = match disk_source::read(disk, draft) {
         Ok(source) => source,
         Err(waiver) => return disk.waive(&waiver),
     };
@@ -50,20 +52,49 @@ pub(crate) fn read<'a>(disk: Element<'a>, draft: &mut Draft<'a>) {
         discard: true,
         error_policy: ErrorPolicy::default(),
         logical_block_size: None,
+        physical_block_size: None,
+        wwn: disk.child_text("wwn").map(|wwn| wwn.text.trim_start_matches("0x").to_owned()),
+        vendor: disk.child_text("vendor").map(|vendor| vendor.text.to_owned()),
+        product: disk.child_text("product").map(|product| product.text.to_owned()),
+        removable: None,
+        rotation_rate: target.attribute("rotation_rate").and_then(Value::number),
+        queues: None,
+        queue_size: None,
+        geometry: disk.child("geometry").and_then(geometry),
+        read_error_policy: None,
+        detect_zeroes: DetectZeroes::Off,
+        virtio: Virtio::default(),
         controller: controller(disk),
     };
+    if let Some(removable) = target.attribute("removable").and_then(Value::on) {
+        // What a drive on these says anyway.
+        made.removable = Some(removable).filter(|on| *on || made.bus == DiskBus::Usb);
+    }
     if let Some(driver) = disk.child("driver") {
         read_driver(driver, &mut made);
     }
     if let Some(block) = disk.child("blockio") {
         made.logical_block_size = block.attribute("logical_block_size").and_then(Value::number);
-        block.waive_parts(&["@physical_block_size", "@discard_granularity"], &DETAIL);
+        made.physical_block_size = block.attribute("physical_block_size").and_then(Value::number);
+        block.waive_parts(&["@discard_granularity"], &DETAIL);
     }
     target.expect("tray", &["closed"], &DETAIL);
-    target.waive_parts(&["@removable", "@rotation_rate", "@dpofua"], &DETAIL);
+    target.waive_parts(&["@dpofua"], &DETAIL);
+    if let Some(model) = disk.attribute("model") {
+        model.choose(&[("virtio", ()), ("virtio-transitional", ()), ("virtio-non-transitional", ())]);
+        made.virtio.revision = revision(Some(model));
+    }
     read_rest(disk);
     draft.made_from("disks", draft.spec.disks.len(), disk);
     draft.spec.disks.push(made);
+}
+
+fn geometry(geometry: Element<'_>) -> Option<Geometry> {
+    let count = |name| geometry.required(name).and_then(Value::number::<u32>);
+    let (cylinders, heads, sectors) = (count("cyls"), count("heads"), count("secs"));
+    let translations = [("none", Translation::None), ("lba", Translation::Lba), ("auto", Translation::Auto)];
+    let translation = geometry.attribute("trans").and_then(|trans| trans.choose(&translations));
+    Some(Geometry { cylinders: cylinders?, heads: heads?, sectors: sectors?, translation })
 }
 
 fn device(disk: Element<'_>) -> DiskDevice {
@@ -172,10 +203,21 @@ fn read_driver(driver: Element<'_>, disk: &mut Disk) {
     ];
     let policy = driver.attribute("error_policy");
     disk.error_policy = policy.and_then(|policy| policy.choose(&policies)).unwrap_or_default();
-    driver.expect("rerror_policy", &policy.map_or(["report"], |policy| [policy.text]), &DETAIL);
+    disk.read_error_policy =
+        driver.attribute("rerror_policy").and_then(|policy| policy.choose(&policies[..3]));
+    if disk.bus == DiskBus::Virtio {
+        disk.queues = driver.attribute("queues").and_then(Value::number);
+        disk.queue_size = driver.attribute("queue_size").and_then(Value::number);
+    }
+    let zeroes = [("off", DetectZeroes::Off), ("on", DetectZeroes::On), ("unmap", DetectZeroes::Unmap)];
+    disk.detect_zeroes =
+        driver.attribute("detect_zeroes").and_then(|detect| detect.choose(&zeroes)).unwrap_or_default();
+    if disk.detect_zeroes == DetectZeroes::Unmap && !disk.discard {
+        // As under libvirt.
+        disk.detect_zeroes = DetectZeroes::On;
+    }
+    disk.virtio = virtio(driver);
     driver.expect("copy_on_read", &["off"], &TUNING);
-    driver.expect("detect_zeroes", &["off"], &TUNING);
-    driver.waive_parts(VIRTIO_DRIVER, &TUNING);
     driver.waive_parts(
         &[
             "@iothread",
@@ -205,13 +247,11 @@ fn read_io(driver: Element<'_>, disk: &mut Disk) {
 }
 
 fn read_rest(disk: Element<'_>) {
-    disk.expect("model", &["virtio"], &MODEL);
     disk.waive_parts(&["@rawio", "@sgio"], &PASSTHROUGH);
     disk.waive_parts(&["@snapshot", "mirror"], &RUNTIME);
     disk.waive_parts(&["shareable"], &SHARED);
     disk.waive_parts(&["transient"], &PERSISTENT);
     disk.waive_parts(&["iotune", "throttlefilters"], &THROTTLE);
-    disk.waive_parts(&["wwn", "vendor", "product", "geometry"], &DETAIL);
     if let Some(backing) = disk.child("backingStore")
         && backing.unread().next().is_some()
     {

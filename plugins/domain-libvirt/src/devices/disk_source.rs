@@ -5,7 +5,8 @@ use witvirt_sdk::core::domain::Severity;
 use witvirt_sdk::core::spec::DiskSource;
 
 use crate::document::{Element, RUNTIME, Value, Waiver};
-use crate::settings::Settings;
+use crate::draft::Draft;
+use crate::sources;
 
 const STARTUP: Waiver = Waiver::warning("libvirt.disk.source", "a source that is missing is always an error");
 const HOST_MODE: Waiver = Waiver::warning("libvirt.disk.source", "the volume is used as a disk of its own");
@@ -22,7 +23,7 @@ const RESERVATIONS: Waiver =
 ///
 /// # Errors
 /// Why the whole disk is refused.
-pub(super) fn read(disk: Element<'_>, settings: &Settings) -> Result<Option<DiskSource>, Waiver> {
+pub(super) fn read(disk: Element<'_>, draft: &mut Draft<'_>) -> Result<Option<DiskSource>, Waiver> {
     let kinds = ["file", "block", "volume", "network", "dir", "nvme", "vhostuser", "vhostvdpa"]
         .map(|kind| (kind, kind));
     let kind = disk.attribute("type").map_or(Some("file"), |kind| kind.choose(&kinds));
@@ -38,7 +39,7 @@ pub(super) fn read(disk: Element<'_>, settings: &Settings) -> Result<Option<Disk
     match kind {
         Some("file") => Ok(file(source.attribute("file"), format)),
         Some("block") => Ok(file(source.attribute("dev"), format)),
-        Some("volume") => Ok(volume(source, settings)),
+        Some("volume") => Ok(volume(source, draft)),
         Some(_) => Err(UNREACHABLE),
         None => Ok(None),
     }
@@ -55,11 +56,15 @@ fn file(path: Option<Value<'_>>, format: Option<Value<'_>>) -> Option<DiskSource
     Some(DiskSource::File { path: path.text.to_owned(), format: Some(format) })
 }
 
-fn volume(source: Element<'_>, settings: &Settings) -> Option<DiskSource> {
+fn volume(source: Element<'_>, draft: &mut Draft<'_>) -> Option<DiskSource> {
     let pool = source.required("pool");
     let volume = source.required("volume");
     source.expect("mode", &["host"], &HOST_MODE);
     let (pool, volume) = (pool?, volume?);
+    if pool.text == sources::POOL {
+        return draft.sources.used_by(volume);
+    }
+    let settings = draft.settings;
     if pool.text == settings.image_pool {
         return Some(DiskSource::Image(volume.text.to_owned()));
     }

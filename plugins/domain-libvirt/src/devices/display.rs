@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use witvirt_sdk::core::domain::Severity;
-use witvirt_sdk::core::spec::{Video, VideoModel, Vnc};
+use witvirt_sdk::core::spec::{Resolution, Video, VideoModel, Virtio, Vnc};
 
 use super::{common, driver};
-use crate::document::{DETAIL, Element, RUNTIME, TUNING, Value, Waiver};
+use crate::document::{DETAIL, Element, RUNTIME, Value, Waiver};
 use crate::draft::Draft;
 
 const NO_DISPLAY: Waiver =
@@ -94,21 +94,45 @@ const MODELS: &[(&str, Option<VideoModel>)] = &[
 ];
 
 pub(crate) fn read_video<'a>(video: Element<'a>, draft: &mut Draft<'a>) {
-    driver(video);
+    let virtio = driver(video);
     common(video);
     let Some(model) = video.child("model") else { return add_default_video(video, draft) };
     let Some(kind) = model.required("type").and_then(|kind| kind.choose(MODELS)) else { return };
     model.waive_parts(&["@primary"], &RUNTIME);
-    model.waive_parts(&["@blob", "acceleration", "resolution"], &DETAIL);
-    model.waive_parts(&["@edid"], &TUNING);
-    let vram_kib = model.attribute("vram").and_then(Value::number::<u32>);
-    model.waive_parts(&["@ram", "@vgamem", "@vram64"], &DETAIL);
+    model.waive_parts(&["acceleration"], &DETAIL);
+    let on = |name| model.attribute(name).and_then(Value::on);
+    let size = |name: &str| model.attribute(name).and_then(Value::number::<u32>);
+    let has_vram = !matches!(kind, Some(VideoModel::Cirrus | VideoModel::Virtio | VideoModel::Ramfb));
+    let vram_kib = if has_vram { size("vram") } else { None };
+    model.waive_parts(&["@vram"], &FIXED_VRAM);
+    let qxl = kind == Some(VideoModel::Qxl);
+    let of_qxl = |name: &str| size(name).filter(|_| qxl);
+    let (ram_kib, vgamem_kib, vram64_kib) = (of_qxl("ram"), of_qxl("vgamem"), of_qxl("vram64"));
+    let (blob, edid) = (on("blob"), on("edid"));
+    let resolution = model.child("resolution").and_then(|size| {
+        let pixels = |name| size.required(name).and_then(Value::number::<u32>);
+        let (width, height) = (pixels("x"), pixels("y"));
+        Some(Resolution { width: width?, height: height? })
+    });
     let heads = model.attribute("heads").and_then(Value::number::<u32>);
     if let Some(model) = kind {
         draft.made_from("videos", draft.spec.videos.len(), video);
-        draft.spec.videos.push(Video { model, vram_kib, heads });
+        draft.spec.videos.push(Video {
+            model,
+            vram_kib,
+            heads,
+            ram_kib,
+            vgamem_kib,
+            vram64_kib,
+            blob,
+            edid,
+            resolution,
+            virtio,
+        });
     }
 }
+
+const FIXED_VRAM: Waiver = Waiver::info("libvirt.video.vram", "this adapter takes no size, as under libvirt");
 
 /// libvirt's choice where a display has no adapter, or an adapter no model.
 pub(crate) fn add_default_video<'a>(place: Element<'a>, draft: &mut Draft<'a>) {
@@ -116,5 +140,16 @@ pub(crate) fn add_default_video<'a>(place: Element<'a>, draft: &mut Draft<'a>) {
         "no model of display adapter: \"cirrus\", as under libvirt".to_owned()
     });
     draft.made_from("videos", draft.spec.videos.len(), place);
-    draft.spec.videos.push(Video { model: VideoModel::Cirrus, vram_kib: None, heads: None });
+    draft.spec.videos.push(Video {
+        model: VideoModel::Cirrus,
+        vram_kib: None,
+        heads: None,
+        ram_kib: None,
+        vgamem_kib: None,
+        vram64_kib: None,
+        blob: None,
+        edid: None,
+        resolution: None,
+        virtio: Virtio::default(),
+    });
 }

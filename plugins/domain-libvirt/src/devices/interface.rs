@@ -3,9 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use witvirt_sdk::core::domain::Severity;
-use witvirt_sdk::core::spec::{Forward, Interface, InterfaceSource, MacAddress, NicModel, Protocol};
+use witvirt_sdk::core::spec::{
+    Forward, Interface, InterfaceSource, MacAddress, NicModel, Offload, Protocol, Virtio,
+};
 
-use super::{VIRTIO_DRIVER, common, disk::boot_index};
+use super::{common, disk::boot_index, virtio};
 use crate::document::{DETAIL, Element, RUNTIME, TUNING, Value, Waiver, quote};
 use crate::draft::Draft;
 use crate::settings::OtherNetworks;
@@ -19,6 +21,8 @@ const HOST_SIDE: Waiver = Waiver::warning(
     "libvirt.interface.host",
     "not honoured: there is no device on the host's side of a user network",
 );
+const ONE_QUEUE: Waiver = Waiver::warning("libvirt.interface.queue", "a user network has one queue");
+const NO_VIRTIO: Waiver = Waiver::info("libvirt.interface.driver", "only for virtio cards");
 const FILTER: Waiver = Waiver::warning("libvirt.interface.filter", "packets are not filtered");
 const TRANSPARENT: Waiver =
     Waiver::info("libvirt.interface.target", "a name on the host, which is not needed");
@@ -63,7 +67,7 @@ const MODELS: &[(&str, NicModel)] = &[
 ];
 
 pub(crate) fn read<'a>(interface: Element<'a>, draft: &mut Draft<'a>) {
-    let made = Interface {
+    let mut made = Interface {
         source: source(interface, draft),
         model: model(interface),
         mac: mac(interface),
@@ -71,7 +75,25 @@ pub(crate) fn read<'a>(interface: Element<'a>, draft: &mut Draft<'a>) {
         boot_index: boot_index(interface),
         link: link(interface),
         mtu: interface.child("mtu").and_then(|mtu| mtu.required("size")).and_then(Value::number),
+        rom: None,
+        rx_queue_size: None,
+        tx_queue_size: None,
+        rss: None,
+        rss_hash: None,
+        offloads_off: Vec::new(),
+        virtio: Virtio::default(),
     };
+    if let Some(rom) = interface.child("rom") {
+        made.rom = rom.attribute("enabled").and_then(Value::yes);
+        // The older way to say that there is none.
+        if rom.attribute("file").is_some_and(|file| file.text.is_empty()) {
+            made.rom = Some(false);
+        }
+        rom.waive_parts(&["@bar", "@file"], &DETAIL);
+    }
+    if let Some(driver) = interface.child("driver") {
+        read_driver(driver, &mut made);
+    }
     read_rest(interface);
     draft.made_from("interfaces", draft.spec.interfaces.len(), interface);
     draft.spec.interfaces.push(made);
@@ -256,25 +278,63 @@ fn read_rest(interface: Element<'_>) {
     interface.waive_parts(&["filterref"], &FILTER);
     interface.waive_parts(&["ip", "route"], &ADDRESSES);
     interface.waive_parts(&["coalesce", "tune"], &TUNING);
-    interface.waive_parts(&["rom", "teaming"], &DETAIL);
-    if let Some(driver) = interface.child("driver") {
-        driver.expect("name", &["qemu"], &TUNING);
-        driver.waive_parts(VIRTIO_DRIVER, &TUNING);
-        driver.waive_parts(
-            &[
-                "@queues",
-                "@txmode",
-                "@ioeventfd",
-                "@event_idx",
-                "@rx_queue_size",
-                "@tx_queue_size",
-                "@rss",
-                "@rss_hash_report",
-                "host",
-                "guest",
-            ],
-            &TUNING,
-        );
-    }
+    interface.waive_parts(&["teaming"], &DETAIL);
     common(interface);
+}
+
+/// libvirt's names of offloads, for each side.
+type Offloads = (&'static str, &'static [(&'static str, Offload)]);
+
+const OFFLOADS: &[Offloads] = &[
+    (
+        "host",
+        &[
+            ("csum", Offload::Csum),
+            ("gso", Offload::Gso),
+            ("tso4", Offload::HostTso4),
+            ("tso6", Offload::HostTso6),
+            ("ecn", Offload::HostEcn),
+            ("ufo", Offload::HostUfo),
+            ("mrg_rxbuf", Offload::MergedBuffers),
+        ],
+    ),
+    (
+        "guest",
+        &[
+            ("csum", Offload::GuestCsum),
+            ("tso4", Offload::GuestTso4),
+            ("tso6", Offload::GuestTso6),
+            ("ecn", Offload::GuestEcn),
+            ("ufo", Offload::GuestUfo),
+        ],
+    ),
+];
+
+fn read_driver(driver: Element<'_>, made: &mut Interface) {
+    driver.expect("name", &["qemu"], &TUNING);
+    driver.waive_parts(&["@txmode", "@ioeventfd", "@event_idx"], &TUNING);
+    driver.expect("queues", &["1"], &ONE_QUEUE);
+    // Other cards ignore the rest.
+    if !made.model.is_virtio() {
+        return driver.waive(&NO_VIRTIO);
+    }
+    let on = |name| driver.attribute(name).and_then(Value::on);
+    (made.rss, made.rss_hash) = (on("rss"), on("rss_hash_report"));
+    made.rx_queue_size = driver.attribute("rx_queue_size").and_then(Value::number);
+    made.tx_queue_size = driver.attribute("tx_queue_size").and_then(Value::number);
+    if made.source == InterfaceSource::User && made.tx_queue_size.is_some_and(|size| size > 256) {
+        made.tx_queue_size = None;
+        driver.report(Severity::Warning, "libvirt.interface.queue", || {
+            "tx_queue_size: a user network takes no more than 256".to_owned()
+        });
+    }
+    for (side, offloads) in OFFLOADS {
+        let Some(side) = driver.child(side) else { continue };
+        for (name, offload) in *offloads {
+            if side.attribute(name).and_then(Value::on) == Some(false) {
+                made.offloads_off.push(*offload);
+            }
+        }
+    }
+    made.virtio = virtio(driver);
 }

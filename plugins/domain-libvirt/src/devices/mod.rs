@@ -9,8 +9,9 @@ mod interface;
 mod small;
 
 use witvirt_sdk::core::domain::Severity;
+use witvirt_sdk::core::spec::{Virtio, VirtioRevision};
 
-use crate::document::{DETAIL, Element, PLACEMENT, RUNTIME, TUNING, Waiver};
+use crate::document::{DETAIL, Element, PLACEMENT, RUNTIME, TUNING, Value, Waiver};
 use crate::draft::Draft;
 
 const EMULATOR: Waiver = Waiver::info("libvirt.emulator", "the daemon's own hypervisor runs the machine");
@@ -19,9 +20,6 @@ const ABSENT: Waiver =
 const OPTIONAL: Waiver =
     Waiver::warning("libvirt.device.unsupported", "witvirt has no such device; the guest goes without");
 const AUDIO: Waiver = Waiver::warning("libvirt.audio", "sound cards play into nothing");
-
-/// Attributes of `<driver>` that virtio devices share.
-const VIRTIO_DRIVER: &[&str] = &["@iommu", "@ats", "@packed", "@page_per_vq"];
 
 pub(crate) fn read(draft: &mut Draft<'_>) {
     let domain = draft.domain;
@@ -50,7 +48,9 @@ pub(crate) fn read(draft: &mut Draft<'_>) {
             "memballoon" => small::read_balloon(device.open(), draft),
             "emulator" => device.open().waive(&EMULATOR),
             "audio" => read_audio(device.open()),
-            "channel" | "redirdev" | "redirfilter" | "hub" | "panic" | "crypto" | "pstore" | "parallel" => {
+            "channel" => character::read_channel(device.open(), draft),
+            "panic" => small::read_panic(device.open(), draft),
+            "redirdev" | "redirfilter" | "hub" | "crypto" | "pstore" | "parallel" => {
                 device.open().waive(&OPTIONAL);
             }
             "hostdev" | "filesystem" | "vsock" | "memory" | "shmem" | "smartcard" | "iommu" | "lease"
@@ -80,7 +80,9 @@ fn fill_in<'a>(devices: Element<'a>, graphics: bool, draft: &mut Draft<'a>) {
             "no <memballoon>: a virtio balloon, as under libvirt".to_owned()
         });
     }
+    controller::add_usb(devices, draft);
     controller::add_scsi(draft);
+    small::add_watchdog(devices, draft);
 }
 
 /// What every device may carry, and what no guest sees.
@@ -91,9 +93,29 @@ fn common(device: Element<'_>) {
 }
 
 /// `<driver>` of a device without settings of its own for it.
-fn driver(device: Element<'_>) {
-    if let Some(driver) = device.child("driver") {
-        driver.waive_parts(VIRTIO_DRIVER, &TUNING);
-        driver.waive_parts(&["@queues", "@name", "@ioeventfd", "@event_idx"], &TUNING);
+fn driver(device: Element<'_>) -> Virtio {
+    let Some(driver) = device.child("driver") else { return Virtio::default() };
+    driver.waive_parts(&["@queues", "@name", "@ioeventfd", "@event_idx"], &TUNING);
+    virtio(driver)
+}
+
+/// The attributes of `<driver>` that virtio devices share.
+fn virtio(driver: Element<'_>) -> Virtio {
+    let on = |name| driver.attribute(name).and_then(Value::on);
+    Virtio {
+        revision: None,
+        iommu: on("iommu"),
+        ats: on("ats"),
+        packed: on("packed"),
+        page_per_vq: on("page_per_vq"),
+    }
+}
+
+/// The revision of virtio in a model's name.
+fn revision(model: Option<Value<'_>>) -> Option<VirtioRevision> {
+    match model?.text {
+        "virtio-transitional" => Some(VirtioRevision::Transitional),
+        "virtio-non-transitional" => Some(VirtioRevision::NonTransitional),
+        _ => None,
     }
 }

@@ -2,10 +2,11 @@
 
 use witvirt_sdk::core::domain::Severity;
 use witvirt_sdk::core::spec::{
-    Chipset, Input, InputBus, InputKind, Rng, Sound, Tpm, TpmModel, Watchdog, WatchdogAction, WatchdogModel,
+    BalloonOptions, Chipset, Codec, Input, InputBus, InputKind, PanicDevice, Rng, Sound, Tpm, TpmModel,
+    Virtio, Watchdog, WatchdogAction, WatchdogModel,
 };
 
-use super::{ABSENT, common, driver};
+use super::{ABSENT, common, driver, revision};
 use crate::document::{DETAIL, Element, RUNTIME, TUNING, Value, Waiver};
 use crate::draft::Draft;
 
@@ -33,21 +34,24 @@ pub(crate) fn read_input<'a>(input: Element<'a>, draft: &mut Draft<'a>) {
         None => Some(InputBus::Ps2),
     };
     input.expect("model", &["virtio"], &VIRTIO_MODEL);
-    driver(input);
+    let virtio = driver(input);
     common(input);
     let Some(bus) = bus else { return };
     if kind == InputKind::Tablet && bus == InputBus::Ps2 {
         return input.report(Severity::Error, "libvirt.input.bus", || "there are no PS/2 tablets".to_owned());
     }
     draft.made_from("inputs", draft.spec.inputs.len(), input);
-    draft.spec.inputs.push(Input { kind, bus });
+    draft.spec.inputs.push(Input { kind, bus, virtio });
 }
 
 pub(crate) fn read_rng(rng: Element<'_>, draft: &mut Draft<'_>) {
     if draft.spec.rng.is_some() {
         return rng.waive(&ONE);
     }
-    rng.expect("model", &["virtio"], &VIRTIO_MODEL);
+    let model = rng.attribute("model");
+    if let Some(model) = model {
+        model.choose(&[("virtio", ()), ("virtio-transitional", ()), ("virtio-non-transitional", ())]);
+    }
     let mut made = Rng::default();
     if let Some(rate) = rng.child("rate") {
         made.max_bytes = rate.required("bytes").and_then(Value::number);
@@ -64,7 +68,7 @@ pub(crate) fn read_rng(rng: Element<'_>, draft: &mut Draft<'_>) {
             _ => {}
         }
     }
-    driver(rng);
+    made.virtio = Virtio { revision: revision(model), ..driver(rng) };
     common(rng);
     draft.spec.rng = Some(made);
 }
@@ -102,6 +106,28 @@ pub(crate) fn read_watchdog(watchdog: Element<'_>, draft: &mut Draft<'_>) {
     }
 }
 
+/// libvirt lets the watchdog of a q35 board reset the machine.
+pub(crate) fn add_watchdog(place: Element<'_>, draft: &mut Draft<'_>) {
+    if draft.spec.chipset != Chipset::Q35 || draft.spec.watchdog.is_some() {
+        return;
+    }
+    place.report(Severity::Info, "libvirt.default.watchdog", || {
+        "no <watchdog>: the board's own resets the machine if the guest arms it, as under libvirt".to_owned()
+    });
+    draft.spec.watchdog = Some(Watchdog { model: WatchdogModel::Itco, action: WatchdogAction::Reset });
+}
+
+pub(crate) fn read_panic(panic: Element<'_>, draft: &mut Draft<'_>) {
+    let models = [("isa", PanicDevice::Isa), ("pvpanic", PanicDevice::Pci), ("hyperv", PanicDevice::Hyperv)];
+    let model = panic.attribute("model").map_or(Some(PanicDevice::Isa), |model| model.choose(&models));
+    common(panic);
+    let Some(model) = model else { return };
+    if draft.spec.board.panic.contains(&model) {
+        return panic.waive(&ONE);
+    }
+    draft.spec.board.panic.push(model);
+}
+
 pub(crate) fn read_tpm(tpm: Element<'_>, draft: &mut Draft<'_>) {
     if draft.spec.tpm.is_some() {
         return tpm.waive(&ONE);
@@ -130,13 +156,16 @@ pub(crate) fn read_tpm(tpm: Element<'_>, draft: &mut Draft<'_>) {
 pub(crate) fn read_sound<'a>(sound: Element<'a>, draft: &mut Draft<'a>) {
     let models = ["ich6", "ich9", "ac97", "es1370", "sb16", "usb", "virtio"].map(|model| (model, model));
     let Some(model) = sound.required("model") else { return };
-    sound.waive_parts(&["codec", "@multichannel", "@streams"], &DETAIL);
+    let kinds = [("duplex", Codec::Duplex), ("micro", Codec::Micro), ("output", Codec::Output)];
+    let codecs = sound.children("codec").filter_map(|codec| codec.required("type")?.choose(&kinds)).collect();
+    let multichannel = sound.attribute("multichannel").and_then(Value::yes).unwrap_or(false);
+    sound.waive_parts(&["@streams"], &DETAIL);
     sound.waive_parts(&["audio"], &RUNTIME);
-    driver(sound);
+    let virtio = driver(sound);
     common(sound);
     if let Some(model) = model.choose(&models) {
         draft.made_from("sounds", draft.spec.sounds.len(), sound);
-        draft.spec.sounds.push(Sound { model: model.to_owned() });
+        draft.spec.sounds.push(Sound { model: model.to_owned(), codecs, multichannel, virtio });
     }
 }
 
@@ -144,12 +173,13 @@ pub(crate) fn read_balloon(balloon: Element<'_>, draft: &mut Draft<'_>) {
     let models =
         [("virtio", true), ("virtio-transitional", true), ("virtio-non-transitional", true), ("none", false)];
     let Some(model) = balloon.required("model") else { return };
-    if matches!(model.text, "virtio-transitional" | "virtio-non-transitional") {
-        model.waive(&VIRTIO_MODEL);
-    }
     draft.spec.balloon = model.choose(&models).unwrap_or(false);
-    balloon.waive_parts(&["@autodeflate", "@freePageReporting"], &DETAIL);
+    let on = |name| balloon.attribute(name).and_then(Value::on).unwrap_or(false);
+    draft.spec.balloon_options = BalloonOptions {
+        deflate_on_oom: on("autodeflate"),
+        free_page_reporting: on("freePageReporting"),
+        virtio: Virtio { revision: revision(Some(model)), ..driver(balloon) },
+    };
     balloon.waive_parts(&["stats"], &TUNING);
-    driver(balloon);
     common(balloon);
 }

@@ -1,7 +1,7 @@
 //! Diagnostics while they are collected: cheap to add; paths and lines are worked out once, at the end.
 
-use roxmltree::{Document, Node, NodeId};
 use witvirt_sdk::core::domain::{Diagnostic, Severity};
+use witvirt_sdk::xml::{Document, Id};
 
 /// Most diagnostics of each severity; what is over is counted.
 const MOST: usize = 200;
@@ -12,7 +12,7 @@ struct Finding {
     severity: Severity,
     code: &'static str,
     message: String,
-    node: NodeId,
+    node: Id,
     attribute: Option<usize>,
 }
 
@@ -35,7 +35,7 @@ impl Findings {
         severity: Severity,
         code: &'static str,
         message: String,
-        node: NodeId,
+        node: Id,
         attribute: Option<usize>,
     ) {
         let message = clip(message, MAX_MESSAGE);
@@ -43,17 +43,16 @@ impl Findings {
     }
 
     /// In document order, with paths and lines; then what had to be left out.
-    pub(crate) fn into_diagnostics(mut self, document: &Document<'_>) -> Vec<Diagnostic> {
-        self.list.sort_by_key(|finding| (finding.node.get(), finding.attribute));
-        let mut lines = Lines { text: document.input_text().as_bytes(), at: 0, line: 1 };
+    pub(crate) fn into_diagnostics(mut self, document: &Document) -> Vec<Diagnostic> {
+        self.list.sort_by_key(|finding| (finding.node, finding.attribute));
         let located = self.list.into_iter().map(|finding| {
-            let (path, offset) = locate(document, finding.node, finding.attribute);
+            let (path, line) = locate(document, finding.node, finding.attribute);
             Diagnostic {
                 severity: finding.severity,
                 code: finding.code.to_owned(),
                 message: finding.message,
                 path: Some(path),
-                line: Some(lines.line_at(offset)),
+                line: Some(line),
             }
         });
         let mut diagnostics: Vec<_> = located.collect();
@@ -73,51 +72,15 @@ impl Findings {
     }
 }
 
-/// Lines of ascending offsets in one pass.
-struct Lines<'a> {
-    text: &'a [u8],
-    at: usize,
-    line: u32,
-}
-
-impl Lines<'_> {
-    fn line_at(&mut self, offset: usize) -> u32 {
-        let passed = self.text.get(self.at..offset).unwrap_or_default();
-        self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u32;
-        self.at = self.at.max(offset);
-        self.line
-    }
-}
-
-/// XPath and offset of an element or of one of its attributes.
-fn locate(document: &Document<'_>, id: NodeId, attribute: Option<usize>) -> (String, usize) {
-    let Some(node) = document.get_node(id) else { return ("/".to_owned(), 0) };
-    let mut path = String::with_capacity(64);
-    let ancestors: Vec<_> = node.ancestors().filter(Node::is_element).collect();
-    for ancestor in ancestors.into_iter().rev() {
-        path.push('/');
-        push_segment(&mut path, document, ancestor);
-    }
-    let Some(attribute) = attribute.and_then(|at| node.attributes().nth(at)) else {
-        return (path, node.range().start);
+/// XPath and line of an element or of one of its attributes.
+fn locate(document: &Document, id: Id, attribute: Option<usize>) -> (String, u32) {
+    let mut path = document.path(id);
+    let Some(attribute) = attribute.and_then(|at| document.attributes(id).nth(at)) else {
+        return (path, document.line(id));
     };
     path.push_str("/@");
-    push_clipped(&mut path, document.input_text().get(attribute.range_qname()).unwrap_or(attribute.name()));
-    (path, attribute.range().start)
-}
-
-/// The element's name as the document writes it, with its position where siblings share the name.
-fn push_segment(path: &mut String, document: &Document<'_>, node: Node<'_, '_>) {
-    let source = document.input_text().get(node.range()).unwrap_or_default();
-    let name = source.strip_prefix('<').unwrap_or(source);
-    let end =
-        name.bytes().position(|b| b.is_ascii_whitespace() || b == b'>' || b == b'/').unwrap_or(name.len());
-    push_clipped(path, &name[..end]);
-    let same = |other: &Node<'_, '_>| other.is_element() && other.tag_name() == node.tag_name();
-    let before = node.prev_siblings().skip(1).filter(same).count();
-    if before > 0 || node.next_siblings().skip(1).any(|other| same(&other)) {
-        path.push_str(&format!("[{}]", before + 1));
-    }
+    push_clipped(&mut path, attribute.name());
+    (path, attribute.line())
 }
 
 fn push_clipped(path: &mut String, name: &str) {

@@ -1,12 +1,10 @@
 //! The XML document as the converter reads it: bounded, and with a record of what has been read.
 
 mod findings;
-mod scan;
 mod sheet;
 mod value;
 
 pub(crate) use findings::quote;
-pub(crate) use scan::check;
 pub(crate) use sheet::{Element, Sheet};
 pub(crate) use value::Value;
 

@@ -6,8 +6,8 @@
 
 use std::cell::RefCell;
 
-use roxmltree::{Document, Node, NodeId};
 use witvirt_sdk::core::domain::{Diagnostic, Severity};
+use witvirt_sdk::xml::{Document, Id};
 
 use super::Waiver;
 use super::findings::{Findings, quote};
@@ -31,8 +31,8 @@ struct Mark {
 }
 
 pub(crate) struct Sheet<'a> {
-    document: &'a Document<'a>,
-    /// By node id.
+    pub(super) document: &'a Document,
+    /// By element.
     marks: RefCell<Vec<Mark>>,
     findings: RefCell<Findings>,
 }
@@ -40,25 +40,25 @@ pub(crate) struct Sheet<'a> {
 /// An element whose content nobody has looked at yet.
 #[derive(Clone, Copy)]
 pub(crate) struct Unread<'a> {
-    node: Node<'a, 'a>,
+    node: Id,
     sheet: &'a Sheet<'a>,
 }
 
 /// An element that a reader answers for.
 #[derive(Clone, Copy)]
 pub(crate) struct Element<'a> {
-    pub(super) node: Node<'a, 'a>,
+    pub(super) node: Id,
     pub(super) sheet: &'a Sheet<'a>,
 }
 
 impl<'a> Sheet<'a> {
-    pub(crate) fn new(document: &'a Document<'a>) -> Self {
-        let nodes = document.descendants().next_back().map_or(0, |last| last.id().get_usize() + 1);
-        Self { document, marks: RefCell::new(vec![Mark::default(); nodes]), findings: RefCell::default() }
+    pub(crate) fn new(document: &'a Document) -> Self {
+        let marks = RefCell::new(vec![Mark::default(); document.len()]);
+        Self { document, marks, findings: RefCell::default() }
     }
 
     pub(crate) fn root(&'a self) -> Element<'a> {
-        Unread { node: self.document.root_element(), sheet: self }.open()
+        Unread { node: self.document.root(), sheet: self }.open()
     }
 
     pub(super) fn report(
@@ -66,7 +66,7 @@ impl<'a> Sheet<'a> {
         severity: Severity,
         code: &'static str,
         message: impl FnOnce() -> String,
-        node: NodeId,
+        node: Id,
         attribute: Option<usize>,
     ) {
         if self.admits(severity) {
@@ -86,20 +86,20 @@ impl<'a> Sheet<'a> {
         severity: Severity,
         code: &'static str,
         message: String,
-        node: NodeId,
+        node: Id,
         attribute: Option<usize>,
     ) {
         self.findings.borrow_mut().add(severity, code, message, node, attribute);
     }
 
-    fn mark(&self, node: Node<'_, '_>, change: impl FnOnce(&mut Mark)) {
-        if let Some(mark) = self.marks.borrow_mut().get_mut(node.id().get_usize()) {
+    fn mark(&self, node: Id, change: impl FnOnce(&mut Mark)) {
+        if let Some(mark) = self.marks.borrow_mut().get_mut(node.index()) {
             change(mark);
         }
     }
 
-    fn mark_of(&self, node: Node<'_, '_>) -> Mark {
-        self.marks.borrow().get(node.id().get_usize()).copied().unwrap_or_default()
+    fn mark_of(&self, node: Id) -> Mark {
+        self.marks.borrow().get(node.index()).copied().unwrap_or_default()
     }
 
     /// Reports whatever was not read, and gives all diagnostics.
@@ -109,54 +109,56 @@ impl<'a> Sheet<'a> {
     }
 
     fn report_unread(&self) {
-        let mut next = Some(self.document.root_element());
-        while let Some(node) = next {
+        let mut next = vec![self.document.root()];
+        while let Some(node) = next.pop() {
             let mark = self.mark_of(node);
-            let mut inside = None;
             match mark.element {
                 Reading::Covered => {}
                 Reading::Unread => self.report_unread_element(node),
                 Reading::Read => {
                     self.report_unread_parts(node, mark);
-                    inside = node.first_element_child();
+                    let siblings = next.len();
+                    next.extend(self.document.children(node));
+                    next[siblings..].reverse();
                 }
             }
-            next = inside.or_else(|| {
-                node.ancestors().take_while(|at| !at.is_root()).find_map(|at| at.next_sibling_element())
-            });
         }
     }
 
-    fn report_unread_element(&self, node: Node<'_, '_>) {
-        let name = node.tag_name();
-        let repeated = node.prev_siblings().skip(1).take(64).any(|other| {
-            other.is_element() && other.tag_name() == name && self.mark_of(other).element == Reading::Read
+    fn report_unread_element(&self, node: Id) {
+        let document = self.document;
+        let name = document.local_name(node);
+        let before = std::iter::successors(document.previous(node), |other| document.previous(*other));
+        let repeated = before.take(64).any(|other| {
+            document.local_name(other) == name
+                && document.namespace(other) == document.namespace(node)
+                && self.mark_of(other).element == Reading::Read
         });
         if repeated {
-            let message = || format!("<{}> stands here again: only the first one counts", name.name());
-            self.report(Severity::Warning, "libvirt.repeated", message, node.id(), None);
+            let message = || format!("<{name}> stands here again: only the first one counts");
+            self.report(Severity::Warning, "libvirt.repeated", message, node, None);
         } else {
-            let message = || format!("<{}> is not understood here, and is ignored", name.name());
-            self.report(Severity::Warning, "libvirt.unknown.element", message, node.id(), None);
+            let message = || format!("<{name}> is not understood here, and is ignored");
+            self.report(Severity::Warning, "libvirt.unknown.element", message, node, None);
         }
     }
 
-    fn report_unread_parts(&self, node: Node<'_, '_>, mark: Mark) {
-        for (index, attribute) in node.attributes().enumerate() {
+    fn report_unread_parts(&self, node: Id, mark: Mark) {
+        for (index, attribute) in self.document.attributes(node).enumerate() {
             if !bit(mark.attributes, index) {
                 // Without its value, which may be a secret.
-                let message =
-                    || format!("attribute {} is not understood here, and is ignored", attribute.name());
-                self.report(Severity::Warning, "libvirt.unknown.attribute", message, node.id(), Some(index));
+                let name = attribute.local_name();
+                let message = || format!("attribute {name} is not understood here, and is ignored");
+                self.report(Severity::Warning, "libvirt.unknown.attribute", message, node, Some(index));
             }
         }
         if mark.text {
             return;
         }
-        let text = node.children().filter(Node::is_text).filter_map(|child| child.text()).map(str::trim);
-        if let Some(text) = text.into_iter().find(|text| !text.is_empty()) {
+        let mut texts = self.document.texts(node).map(str::trim);
+        if let Some(text) = texts.find(|text| !text.is_empty()) {
             let message = || format!("the text {} is not understood here, and is ignored", quote(text));
-            self.report(Severity::Warning, "libvirt.unknown.text", message, node.id(), None);
+            self.report(Severity::Warning, "libvirt.unknown.text", message, node, None);
         }
     }
 }
@@ -168,16 +170,21 @@ fn bit(bits: u64, index: usize) -> bool {
 impl<'a> Unread<'a> {
     /// The local name; empty for an element in a namespace.
     pub(crate) fn name(self) -> &'a str {
-        let name = self.node.tag_name();
-        if name.namespace().is_some() { "" } else { name.name() }
+        if self.namespace().is_some() { "" } else { self.local_name() }
     }
 
     pub(crate) fn namespace(self) -> Option<&'a str> {
-        self.node.tag_name().namespace()
+        self.sheet.document.namespace(self.node)
     }
 
     pub(crate) fn local_name(self) -> &'a str {
-        self.node.tag_name().name()
+        self.sheet.document.local_name(self.node)
+    }
+
+    /// An attribute's value, without taking it.
+    pub(crate) fn peek_attribute(self, name: &str) -> Option<&'a str> {
+        let mut attributes = self.sheet.document.attributes(self.node);
+        attributes.find(|attribute| attribute.name() == name).map(|attribute| attribute.value())
     }
 
     pub(crate) fn open(self) -> Element<'a> {
@@ -188,16 +195,13 @@ impl<'a> Unread<'a> {
 
 impl<'a> Element<'a> {
     pub(crate) fn name(self) -> &'a str {
-        self.node.tag_name().name()
+        self.sheet.document.local_name(self.node)
     }
 
     /// The attribute without a namespace.
     pub(crate) fn attribute(self, name: &str) -> Option<Value<'a>> {
-        let found = |attribute: &roxmltree::Attribute<'_, '_>| {
-            attribute.name() == name && attribute.namespace().is_none()
-        };
-        let (index, attribute) =
-            self.node.attributes().enumerate().find(|(_, attribute)| found(attribute))?;
+        let mut attributes = self.sheet.document.attributes(self.node).enumerate();
+        let (index, attribute) = attributes.find(|(_, attribute)| attribute.name() == name)?;
         self.sheet.mark(self.node, |mark| mark.attributes |= 1u64.checked_shl(index as u32).unwrap_or(0));
         Some(Value { text: attribute.value().trim(), element: self, attribute: Some(index) })
     }
@@ -213,9 +217,12 @@ impl<'a> Element<'a> {
 
     /// Child elements that no reader has opened.
     pub(crate) fn unread(self) -> impl Iterator<Item = Unread<'a>> {
+        self.all().filter(|child| child.sheet.mark_of(child.node).element == Reading::Unread)
+    }
+
+    fn all(self) -> impl Iterator<Item = Unread<'a>> {
         let sheet = self.sheet;
-        let unread = move |node: &Node<'_, '_>| sheet.mark_of(*node).element == Reading::Unread;
-        self.node.children().filter(Node::is_element).filter(unread).map(move |node| Unread { node, sheet })
+        sheet.document.children(self.node).map(move |node| Unread { node, sheet })
     }
 
     /// The first child element of a name; those that follow are reported as repeated.
@@ -225,11 +232,8 @@ impl<'a> Element<'a> {
 
     /// As [`Self::child`], without taking it.
     pub(crate) fn peek(self, name: &str) -> Option<Unread<'a>> {
-        let mut nodes = self.node.children().filter(Node::is_element);
-        let sheet = self.sheet;
-        nodes
-            .find(|node| node.tag_name().name() == name && node.tag_name().namespace().is_none())
-            .map(|node| Unread { node, sheet })
+        let mut children = self.all();
+        children.find(|child| child.name() == name)
     }
 
     /// All child elements of a name.
@@ -240,14 +244,19 @@ impl<'a> Element<'a> {
     /// The text, trimmed; empty where there is none. Text in pieces (around a comment or an element) is an error.
     pub(crate) fn text(self) -> Value<'a> {
         self.sheet.mark(self.node, |mark| mark.text = true);
-        let mut texts =
-            self.node.children().filter(Node::is_text).filter_map(|child| child.text()).map(str::trim);
-        let mut texts = texts.by_ref().filter(|text| !text.is_empty());
+        let texts = self.sheet.document.texts(self.node).map(str::trim);
+        let mut texts = texts.filter(|text| !text.is_empty());
         let value = Value { text: texts.next().unwrap_or_default(), element: self, attribute: None };
         if texts.next().is_some() {
             value.refuse("a text in one piece, without comments or elements inside");
         }
         value
+    }
+
+    /// The whole text as it stands there, blanks and all.
+    pub(crate) fn whole_text(self) -> std::borrow::Cow<'a, str> {
+        self.sheet.mark(self.node, |mark| mark.text = true);
+        self.sheet.document.text(self.node)
     }
 
     /// The text of a child; none where the child is missing.
@@ -256,7 +265,7 @@ impl<'a> Element<'a> {
     }
 
     pub(crate) fn report(self, severity: Severity, code: &'static str, message: impl FnOnce() -> String) {
-        self.sheet.report(severity, code, message, self.node.id(), None);
+        self.sheet.report(severity, code, message, self.node, None);
     }
 
     /// Reports the whole element, which covers everything in it.
@@ -272,8 +281,8 @@ impl<'a> Element<'a> {
 
     /// Reports the named parts, "@attribute" or "child", as understood but not carried over.
     pub(crate) fn waive_parts(self, names: &[&str], waiver: &Waiver) {
-        for (index, attribute) in self.node.attributes().enumerate() {
-            let listed = names.iter().any(|name| name.strip_prefix('@') == Some(attribute.name()));
+        for (index, attribute) in self.sheet.document.attributes(self.node).enumerate() {
+            let listed = names.iter().any(|name| name.strip_prefix('@') == Some(attribute.local_name()));
             if !listed
                 || attribute.namespace().is_some()
                 || bit(self.sheet.mark_of(self.node).attributes, index)
@@ -281,8 +290,9 @@ impl<'a> Element<'a> {
                 continue;
             }
             self.sheet.mark(self.node, |mark| mark.attributes |= 1u64.checked_shl(index as u32).unwrap_or(0));
-            let message = || format!("{} {}: {}", attribute.name(), quote(attribute.value()), waiver.reason);
-            self.sheet.report(waiver.severity, waiver.code, message, self.node.id(), Some(index));
+            let (name, value) = (attribute.local_name(), quote(attribute.value()));
+            let message = || format!("{name} {value}: {}", waiver.reason);
+            self.sheet.report(waiver.severity, waiver.code, message, self.node, Some(index));
         }
         for child in self.unread().filter(|child| names.contains(&child.name())) {
             child.open().waive(waiver);

@@ -17,7 +17,7 @@ pub(crate) struct Value<'a> {
 
 impl<'a> Value<'a> {
     pub(crate) fn report(self, severity: Severity, code: &'static str, message: impl FnOnce() -> String) {
-        self.element.sheet.report(severity, code, message, self.element.node.id(), self.attribute);
+        self.element.sheet.report(severity, code, message, self.element.node, self.attribute);
     }
 
     pub(crate) fn refuse(self, allowed: &str) {
@@ -33,7 +33,8 @@ impl<'a> Value<'a> {
 
     /// An attribute's text with its whitespace; an element's text without.
     pub(crate) fn untrimmed(self) -> &'a str {
-        let attribute = self.attribute.and_then(|index| self.element.node.attributes().nth(index));
+        let Element { node, sheet } = self.element;
+        let attribute = self.attribute.and_then(|index| sheet.document.attributes(node).nth(index));
         attribute.map_or(self.text, |attribute| attribute.value())
     }
 

@@ -33,7 +33,7 @@ macro_rules! domain_converter {
             use ::std::{result::Result, string::String, vec::Vec};
 
             use $crate::core::domain as core;
-            use $crate::domain::{self as sdk, Converter as _};
+            use $crate::domain as sdk;
             use domain_bindings::exports::witvirt::domain::converter as wit;
 
             static SETTINGS: OnceLock<<$plugin as sdk::Converter>::Settings> = OnceLock::new();
@@ -41,8 +41,8 @@ macro_rules! domain_converter {
             impl $crate::Plugin for $plugin {
                 fn describe() -> $crate::Info {
                     $crate::Info {
-                        settings_schema: <$plugin>::SETTINGS_SCHEMA.map(String::from),
-                        ..$crate::Info::new(<$plugin>::NAME, <$plugin>::VERSION, <$plugin>::DESCRIPTION)
+                        settings_schema: <$plugin as sdk::Converter>::SETTINGS_SCHEMA.map(String::from),
+                        ..$crate::Info::new(<$plugin as sdk::Converter>::NAME, <$plugin as sdk::Converter>::VERSION, <$plugin as sdk::Converter>::DESCRIPTION)
                     }
                 }
 

@@ -58,9 +58,12 @@
 //! ```
 
 mod export;
+mod hook;
 mod options;
+pub mod qemu;
 mod settings;
 
+pub use hook::{Hook, replace_devices};
 pub use options::{Context, Options};
 pub use settings::configure;
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::character::{CLASS, SPACE};
-use super::tree::{DOCUMENT, Document, Id, Kind, NONE, Pair, Tag};
+use super::tree::{DOCUMENT, Document, Id, Kind, NONE, Node, Pair, Tag};
 
 /// An attribute of an element.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +87,22 @@ impl Document {
     pub fn children(&self, id: Id) -> impl Iterator<Item = Id> {
         let nodes = self.nodes_in(id.0).map(|node| self.node(node));
         nodes.filter(|node| node.kind == Kind::Element).map(|node| Id(node.data))
+    }
+
+    /// The element before it, in the same element.
+    pub fn previous(&self, id: Id) -> Option<Id> {
+        self.first_element(self.tag(id).node, |node| node.previous)
+    }
+
+    /// The element behind it, in the same element.
+    pub fn next(&self, id: Id) -> Option<Id> {
+        self.first_element(self.tag(id).node, |node| node.next)
+    }
+
+    fn first_element(&self, node: u32, step: impl Fn(&Node) -> u32) -> Option<Id> {
+        let step = |node: &Node| self.nodes.get(step(node) as usize);
+        let mut nodes = std::iter::successors(step(self.node(node)), |node| step(node));
+        nodes.find(|node| node.kind == Kind::Element).map(|node| Id(node.data))
     }
 
     /// Whether the element has this name: "disk" in no namespace, or "{urn:witvirt:domain:1}machine" in that one.

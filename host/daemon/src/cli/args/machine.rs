@@ -1,19 +1,17 @@
 //! Arguments of the commands that are about machines.
 
-use clap::{Args, ValueEnum, ValueHint};
-use witvirt_core::{ByteSize, Digest, Name};
+use clap::{Args, ValueEnum};
+use witvirt_core::{ByteSize, Digest};
 
+use super::DocumentArgs;
 use crate::config::{InvalidSpan, Span};
 
 /// What is run.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// A machine, a domain document, an image file, an image's name or URL
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub file: String,
-    /// The machine's name
-    #[arg(long)]
-    pub name: Option<Name>,
+    /// What it is and what it is made from
+    #[command(flatten)]
+    pub document: DocumentArgs,
     /// Guest memory, when an image is run [default: 1GiB]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<ByteSize>,
@@ -29,9 +27,6 @@ pub struct RunArgs {
     /// SHA-256 of a remote image; with --lazy it is compared once all of it is here
     #[arg(long, value_name = "DIGEST")]
     pub sha256: Option<Digest>,
-    /// Pipeline for a document
-    #[arg(long)]
-    pub pipeline: Option<String>,
     /// Return as soon as the machine runs (needs a daemon)
     #[arg(long, short)]
     pub detach: bool,
@@ -46,15 +41,9 @@ pub struct RunArgs {
 /// What is created.
 #[derive(Debug, Args)]
 pub struct CreateArgs {
-    /// A machine (.toml, .json) or a domain document (.xml); "-" reads standard input
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub file: String,
-    /// The machine's name
-    #[arg(long)]
-    pub name: Option<Name>,
-    /// Pipeline for a document
-    #[arg(long)]
-    pub pipeline: Option<String>,
+    /// What it is made from
+    #[command(flatten)]
+    pub document: DocumentArgs,
     /// Start it
     #[arg(long)]
     pub start: bool,

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod document;
 mod image;
 mod machine;
 mod system;
@@ -8,11 +9,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+pub use document::{ContextArgs, DocumentArgs, DocumentType, DomainCommand, Target};
 pub use image::{AccessArgs, ImageCommand, ImportArgs, Pull, PushArgs};
 pub use machine::{
     CreateArgs, EventArgs, LogArgs, Names, PsArgs, RmArgs, RunArgs, StartArgs, StopArgs, Until, WaitArgs,
 };
-pub use system::{ConfigCommand, DocumentArgs, DomainCommand, HostCommand, PluginCommand, SchemaOf, Target};
+pub use system::{ConfigCommand, HostCommand, PluginCommand, SchemaOf, TestArgs};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -78,7 +80,7 @@ pub enum Command {
     Run(RunArgs),
     /// Define a machine
     #[command(
-        after_help = "Examples:\n  witvirt create machine.toml\n  witvirt create domain.xml --name web-2 --start\n  witvirt create machine.toml --dry-run --output json"
+        after_help = "Examples:\n  witvirt create machine.toml\n  witvirt create domain.xml --name web-2 --start\n  witvirt create vms.yaml\n  witvirt create vms.yaml --select web-2\n  witvirt create run.sh --name installer\n  witvirt create --name box -- xhyve -m 1G -f kexec,vmlinuz,initrd.gz,console=ttyS0\n  witvirt create machine.toml --dry-run --output json\n\nEvery machine of a document with several is created, or none where one of them is refused."
     )]
     Create(CreateArgs),
     /// Start machines
@@ -155,7 +157,7 @@ pub enum Command {
 }
 
 const RUN_HELP: &str = "\
-FILE is a machine (.toml, .json), a domain document (.xml), the name of an image in the store, or an image file or the URL of
+FILE is a machine (.toml, .json), a document that becomes one (.xml, .yaml, .sh; --type says what other files are), the name of an image in the store, or an image file or the URL of
 one, which is imported first; with --lazy, a machine runs from a URL while it arrives.
 
 Ctrl-] leaves the console. With a daemon the machine goes on running. Without one, `witvirt run` hosts the machine itself:
@@ -164,6 +166,9 @@ leaving then asks the guest to power off and waits for it as `stop` does. --rm r
 Examples:
   witvirt run machine.toml
   witvirt run domain.xml --name test --rm
+  witvirt run vms.yaml --select web-2
+  witvirt run run.sh
+  witvirt run --name box -- xhyve -m 1G -s 2:0,virtio-net -f kexec,vmlinuz,initrd.gz,console=ttyS0
   witvirt run debian-12.qcow2 --memory 2GiB --cpus 2
   witvirt run --lazy https://images.example/debian-12.qcow2
   witvirt run --lazy docker://registry.example/debian:12

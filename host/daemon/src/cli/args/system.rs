@@ -1,54 +1,34 @@
-//! Arguments of the commands about documents, plugins, the host and the config.
+//! Arguments of the commands about plugins, the host and the config.
 
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
-use witvirt_core::Name;
 
-use super::One;
+use super::{ContextArgs, One};
 
-/// Domain documents.
-#[derive(Debug, Subcommand)]
-pub enum DomainCommand {
-    /// Convert a document and print the result; works without a daemon
-    #[command(
-        after_help = "Examples:\n  witvirt domain convert domain.xml\n  witvirt domain convert vm.xml --to libvirt"
-    )]
-    Convert {
-        /// The document and its pipeline
-        #[command(flatten)]
-        document: DocumentArgs,
-        /// How far
-        #[arg(long, value_enum, default_value_t = Target::Machine)]
-        to: Target,
-    },
-    /// Show each stage of a conversion: which plugin changed which line; works without a daemon
-    #[command(after_help = "Examples:\n  witvirt domain explain domain.xml")]
-    Explain(DocumentArgs),
-}
+const TEST_HELP: &str = "\
+Of converters, every conversion is tried on documents that are built in, or on the given one: twice, for the same result; \
+hooks on their own result, which they have to leave as it is. Everything is tried on what makes no sense, and must refuse it \
+without breaking. Exit code 1 when something failed.
 
-/// A document.
+Examples:
+  witvirt plugin test --all
+  witvirt plugin test domain-kubevirt vm.yaml
+  witvirt plugin test hook-vnc --annotation vnc.droidvirt.io/port=5901";
+
+/// What is tried out.
 #[derive(Debug, Args)]
-pub struct DocumentArgs {
-    /// The file; "-" reads standard input
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub file: String,
-    /// What it is [default: by the file's name and first bytes]
-    #[arg(long)]
-    pub media_type: Option<String>,
-    /// Pipeline
-    #[arg(long)]
-    pub pipeline: Option<String>,
-    /// The machine's name
-    #[arg(long)]
-    pub name: Option<Name>,
-}
-
-/// How far a document is converted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Target {
-    /// libvirt domain XML
-    Libvirt,
-    /// A machine as JSON
-    Machine,
+pub struct TestArgs {
+    /// A plugin of the config
+    #[arg(required_unless_present = "all")]
+    pub name: Option<String>,
+    /// A document for a converter, instead of those that are built in
+    #[arg(value_hint = ValueHint::FilePath, conflicts_with = "all")]
+    pub document: Option<String>,
+    /// Every plugin of the config
+    #[arg(long, conflicts_with = "name")]
+    pub all: bool,
+    /// What hooks are told
+    #[command(flatten)]
+    pub context: ContextArgs,
 }
 
 /// Plugins.
@@ -60,6 +40,10 @@ pub enum PluginCommand {
     /// Show all of a plugin, the schema of its settings included
     #[command(after_help = "Examples:\n  witvirt plugin inspect qcow2")]
     Inspect(One),
+    /// Try plugins out: that they answer the same each time, hooks the same when asked again, and strangers' documents without
+    /// breaking; works without a daemon
+    #[command(after_help = TEST_HELP)]
+    Test(TestArgs),
     /// Load the plugins again, as SIGHUP does
     #[command(after_help = "Examples:\n  witvirt plugin reload")]
     Reload,

@@ -1,11 +1,12 @@
 //! The command line under construction, and the room left on the PCI buses.
 
+use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
 use serde_json::{Map, Value, json};
 use witvirt_core::spec::Chipset;
 
-use super::unsupported;
+use super::{escape, unsupported};
 use crate::Error;
 
 /// Slots of the root bus for devices; the others are taken by the chipset or kept for bridges.
@@ -15,15 +16,16 @@ const BRIDGES: u32 = 6;
 /// Slots used on each of them.
 const BRIDGE_SLOTS: u32 = 30;
 
-pub(super) struct Board {
+pub(super) struct Board<'a> {
     pub chipset: Chipset,
+    paths: &'a BTreeMap<RawFd, String>,
     arguments: Vec<String>,
     pci_devices: u32,
 }
 
-impl Board {
-    pub fn new(chipset: Chipset) -> Self {
-        Self { chipset, arguments: Vec::new(), pci_devices: 0 }
+impl<'a> Board<'a> {
+    pub fn new(chipset: Chipset, paths: &'a BTreeMap<RawFd, String>) -> Self {
+        Self { chipset, paths, arguments: Vec::new(), pci_devices: 0 }
     }
 
     pub fn into_arguments(self) -> Vec<String> {
@@ -89,7 +91,20 @@ impl Board {
 
     /// Makes an inherited descriptor known to QEMU and returns the name under which it can be opened.
     pub fn file_set(&mut self, fd: RawFd) -> String {
+        if let Some(path) = self.paths.get(&fd) {
+            return path.clone();
+        }
         self.option("-add-fd", format!("fd={fd},set={fd}"));
         format!("/dev/fdset/{fd}")
+    }
+
+    /// An inherited descriptor as a file that QEMU opens by name.
+    pub fn file(&self, fd: RawFd) -> String {
+        self.paths.get(&fd).cloned().unwrap_or_else(|| format!("/dev/fd/{fd}"))
+    }
+
+    /// An inherited descriptor as the address of a socket.
+    pub fn socket(&self, fd: RawFd) -> String {
+        self.paths.get(&fd).map_or_else(|| format!("fd={fd}"), |path| format!("path={}", escape(path)))
     }
 }

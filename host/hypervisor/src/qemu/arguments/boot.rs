@@ -1,7 +1,7 @@
 //! What is booted: order, kernel and firmware.
 
 use serde_json::json;
-use witvirt_core::spec::{BootDevice, Chipset, DiskDevice, Firmware, MachineSpec};
+use witvirt_core::spec::{BootDevice, DiskDevice, Firmware, MachineSpec};
 
 use super::board::Board;
 use super::{Machine, on_off};
@@ -51,16 +51,23 @@ pub(super) fn order(spec: &MachineSpec) -> Order {
     order
 }
 
-pub(super) fn boot(machine: &Machine<'_>, order: &Order, board: &mut Board) -> Result<(), Error> {
+pub(super) fn boot(machine: &Machine<'_>, order: &Order, board: &mut Board<'_>) -> Result<(), Error> {
     let boot = &machine.spec.boot;
     // Strict: a device that the order leaves out is not booted.
-    let strict = on_off(order.is_given());
-    board.option("-boot", format!("menu={},strict={strict}", on_off(boot.menu)));
+    let strict = on_off(boot.strict.unwrap_or_else(|| order.is_given()));
+    let mut options = format!("menu={},strict={strict}", on_off(boot.menu));
+    if let Some(timeout) = boot.menu_timeout_ms {
+        options.push_str(&format!(",splash-time={timeout}"));
+    }
+    if let Some(timeout) = boot.reboot_timeout_ms {
+        options.push_str(&format!(",reboot-timeout={timeout}"));
+    }
+    board.option("-boot", options);
     if let Some(fd) = machine.descriptors.kernel {
-        board.option("-kernel", format!("/dev/fd/{fd}"));
+        board.option("-kernel", board.file(fd));
     }
     if let Some(fd) = machine.descriptors.initrd {
-        board.option("-initrd", format!("/dev/fd/{fd}"));
+        board.option("-initrd", board.file(fd));
     }
     if let Some(cmdline) = &boot.cmdline {
         board.option("-append", cmdline.as_str());
@@ -77,10 +84,6 @@ pub(super) fn boot(machine: &Machine<'_>, order: &Order, board: &mut Board) -> R
     }
     if *secure {
         board.option("-global", "driver=cfi.pflash01,property=secure,value=on");
-        if machine.spec.chipset == Chipset::Q35 {
-            // OVMF's lock box does not survive S3 without the guest's help.
-            board.option("-global", "ICH9-LPC.disable_s3=1");
-        }
     }
     Ok(())
 }

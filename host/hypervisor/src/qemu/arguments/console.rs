@@ -1,10 +1,10 @@
 //! The monitor, serial ports and consoles.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use witvirt_core::spec::{ConsoleTarget, MachineSpec};
 
 use super::board::Board;
-use super::{Machine, unsupported};
+use super::{Machine, escape, unsupported};
 use crate::Error;
 
 /// The character device of the machine's console.
@@ -15,14 +15,15 @@ pub(crate) fn has_console(spec: &MachineSpec) -> bool {
     !spec.consoles.is_empty() || !spec.serials.is_empty()
 }
 
-pub(super) fn plug(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error> {
+pub(super) fn plug(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(), Error> {
     let (spec, descriptors) = (machine.spec, machine.descriptors);
-    board.option("-chardev", format!("socket,id=monitor,fd={},server=on,wait=off", descriptors.qmp));
+    let monitor = board.socket(descriptors.qmp);
+    board.option("-chardev", format!("socket,id=monitor,{monitor},server=on,wait=off"));
     board.option("-mon", "chardev=monitor,mode=control");
     if has_console(spec) {
         // QEMU writes the log itself, so that nothing is lost while no daemon runs.
-        let log = board.file_set(descriptors.console_log);
-        let socket = format!("socket,id={CONSOLE},fd={},server=on,wait=off", descriptors.console);
+        let log = escape(&board.file_set(descriptors.console_log));
+        let socket = format!("socket,id={CONSOLE},{},server=on,wait=off", board.socket(descriptors.console));
         board.option("-chardev", format!("{socket},logfile={log},logappend=on"));
     }
     let mut primary = Some(CONSOLE);
@@ -34,6 +35,19 @@ pub(super) fn plug(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error
         let id = format!("virtconsole{index}");
         board.device(&json!({ "driver": driver, "id": id, "bus": "serials0.0", "chardev": chardev }));
     }
+    for (index, channel) in spec.channels.iter().enumerate() {
+        let chardev = format!("channel{index}");
+        board.option("-chardev", format!("null,id={chardev}"));
+        let mut device = Map::new();
+        device.insert("driver".to_owned(), json!("virtserialport"));
+        device.insert("id".to_owned(), json!(format!("virtport{index}")));
+        device.insert("bus".to_owned(), json!(format!("serials{}.0", channel.controller.unwrap_or(0))));
+        device.insert("chardev".to_owned(), json!(chardev));
+        if let Some(name) = &channel.name {
+            device.insert("name".to_owned(), json!(name));
+        }
+        board.device(&Value::Object(device));
+    }
     for (index, port) in serial_ports(spec)?.into_iter().enumerate() {
         let chardev = backend(&mut primary, &format!("com{port}"), board);
         let id = format!("serial{index}");
@@ -43,7 +57,7 @@ pub(super) fn plug(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error
 }
 
 /// The first takes the machine's console; the others lead nowhere.
-fn backend(primary: &mut Option<&str>, id: &str, board: &mut Board) -> String {
+fn backend(primary: &mut Option<&str>, id: &str, board: &mut Board<'_>) -> String {
     if let Some(console) = primary.take() {
         return console.to_owned();
     }

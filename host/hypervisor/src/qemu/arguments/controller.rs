@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use witvirt_core::spec::{
     Chipset, Controller, ControllerKind, Disk, DiskBus, InputBus, MachineSpec, NicModel,
 };
 
 use super::board::Board;
-use super::unsupported;
+use super::{unsupported, virtio};
 use crate::Error;
 
 /// Ports of an AHCI controller.
@@ -24,19 +24,16 @@ pub(super) struct Ports {
 }
 
 /// Adds all controllers and gives each drive its place.
-pub(super) fn plug(spec: &MachineSpec, board: &mut Board) -> Result<Ports, Error> {
+pub(super) fn plug(spec: &MachineSpec, board: &mut Board<'_>) -> Result<Ports, Error> {
     let mut wanted = wanted(spec)?;
     let ports = place(spec, &mut wanted)?;
-    for ((kind, index), model) in &wanted {
+    for ((kind, index), controller) in &wanted {
         match kind {
-            Kind::Usb => usb(*index, model.as_deref(), board)?,
-            Kind::Scsi => scsi(*index, model.as_deref(), board)?,
+            Kind::Usb => usb(*index, *controller, board)?,
+            Kind::Scsi => scsi(*index, *controller, board)?,
             Kind::Sata if spec.chipset == Chipset::Q35 && *index == 0 => {}
             Kind::Sata => board.pci_device(json!({ "driver": "ich9-ahci", "id": format!("sata{index}") }))?,
-            Kind::VirtioSerial => {
-                board
-                    .pci_device(json!({ "driver": "virtio-serial-pci", "id": format!("serials{index}") }))?;
-            }
+            Kind::VirtioSerial => serials(*index, *controller, board)?,
             Kind::RootPort => {
                 let chassis = index.saturating_add(1);
                 board.pci_device(
@@ -65,9 +62,9 @@ enum Kind {
     VirtioSerial,
 }
 
-type Wanted = BTreeMap<(Kind, u32), Option<String>>;
+type Wanted<'a> = BTreeMap<(Kind, u32), Option<&'a Controller>>;
 
-fn wanted(spec: &MachineSpec) -> Result<Wanted, Error> {
+fn wanted(spec: &MachineSpec) -> Result<Wanted<'_>, Error> {
     let mut wanted = Wanted::new();
     for (index, controller) in spec.controllers.iter().enumerate() {
         explicit(spec, controller, &format!("controllers[{index}]"), &mut wanted)?;
@@ -95,6 +92,9 @@ fn wanted(spec: &MachineSpec) -> Result<Wanted, Error> {
     if !spec.consoles.is_empty() {
         wanted.entry((Kind::VirtioSerial, 0)).or_default();
     }
+    for channel in &spec.channels {
+        wanted.entry((Kind::VirtioSerial, channel.controller.unwrap_or(0))).or_default();
+    }
     Ok(wanted)
 }
 
@@ -105,11 +105,11 @@ fn needs_usb(spec: &MachineSpec) -> bool {
         || spec.sounds.iter().any(|sound| sound.model == "usb")
 }
 
-fn explicit(
+fn explicit<'a>(
     spec: &MachineSpec,
-    controller: &Controller,
+    controller: &'a Controller,
     path: &str,
-    wanted: &mut Wanted,
+    wanted: &mut Wanted<'a>,
 ) -> Result<(), Error> {
     let (index, model) = (controller.index, controller.model.as_deref());
     let q35 = spec.chipset == Chipset::Q35;
@@ -165,16 +165,61 @@ fn explicit(
             Kind::Bridge
         }
     };
-    let twice = wanted.insert((kind, index), controller.model.clone()).is_some();
+    fits(controller, kind, path)?;
+    let twice = wanted.insert((kind, index), Some(controller)).is_some();
     if twice {
         return Err(unsupported(format!("{path}.index"), format!("{index} is used twice for this kind")));
     }
     Ok(())
 }
 
-fn usb(index: u32, model: Option<&str>, board: &mut Board) -> Result<(), Error> {
+/// Refuses properties of other kinds.
+fn fits(controller: &Controller, kind: Kind, path: &str) -> Result<(), Error> {
+    let xhci = controller.model.as_deref().is_none_or(|model| model.ends_with("xhci"));
+    let virtio_scsi = controller.model.as_deref().is_none_or(|model| model.starts_with("virtio"));
+    let ports = (kind == Kind::Usb && xhci) || kind == Kind::VirtioSerial;
+    let scsi = kind == Kind::Scsi && virtio_scsi;
+    for (name, set, fits, right) in [
+        ("ports", controller.ports.is_some(), ports, "only for xHCI and virtio-serial"),
+        ("vectors", controller.vectors.is_some(), kind == Kind::VirtioSerial, "only for virtio-serial"),
+        ("queues", controller.queues.is_some(), scsi, "only for virtio-scsi"),
+        ("commands-per-lun", controller.commands_per_lun.is_some(), scsi, "only for virtio-scsi"),
+        ("max-sectors", controller.max_sectors.is_some(), scsi, "only for virtio-scsi"),
+        (
+            "virtio",
+            !controller.virtio.is_default(),
+            scsi || kind == Kind::VirtioSerial,
+            "only for virtio-scsi and virtio-serial",
+        ),
+    ] {
+        if set && !fits {
+            return Err(unsupported(format!("{path}.{name}"), right));
+        }
+    }
+    if kind == Kind::Usb && controller.ports.is_some_and(|ports| ports > 15) {
+        return Err(unsupported(format!("{path}.ports"), "an xHCI controller has at most 15"));
+    }
+    Ok(())
+}
+
+fn serials(index: u32, controller: Option<&Controller>, board: &mut Board<'_>) -> Result<(), Error> {
+    let mut device = Map::new();
+    device.insert("driver".to_owned(), json!("virtio-serial-pci"));
+    device.insert("id".to_owned(), json!(format!("serials{index}")));
+    if let Some(controller) = controller {
+        for (property, count) in [("max_ports", controller.ports), ("vectors", controller.vectors)] {
+            if let Some(count) = count {
+                device.insert(property.to_owned(), json!(count));
+            }
+        }
+        virtio(&controller.virtio, &mut device, format!("controllers: virtio-serial {index}"))?;
+    }
+    board.pci_device(Value::Object(device))
+}
+
+fn usb(index: u32, controller: Option<&Controller>, board: &mut Board<'_>) -> Result<(), Error> {
     let id = format!("usb{index}");
-    let driver = match model {
+    let driver = match controller.and_then(|controller| controller.model.as_deref()) {
         None | Some("qemu-xhci") => "qemu-xhci",
         Some("nec-xhci") => "nec-usb-xhci",
         Some("piix3-uhci") => "piix3-usb-uhci",
@@ -193,13 +238,14 @@ fn usb(index: u32, model: Option<&str>, board: &mut Board) -> Result<(), Error> 
     };
     if driver.ends_with("xhci") {
         // As many ports as the controller can have: 15 of each speed.
-        return board.pci_device(json!({ "driver": driver, "id": id, "p2": 15, "p3": 15 }));
+        let ports = controller.and_then(|controller| controller.ports).unwrap_or(15);
+        return board.pci_device(json!({ "driver": driver, "id": id, "p2": ports, "p3": ports }));
     }
     board.pci_device(json!({ "driver": driver, "id": id }))
 }
 
 /// EHCI for high speed and three UHCI companions for full and low speed, as on the ICH9.
-fn ehci(id: &str, board: &mut Board) -> Result<(), Error> {
+fn ehci(id: &str, board: &mut Board<'_>) -> Result<(), Error> {
     board.pci_device(json!({ "driver": "ich9-usb-ehci1", "id": id }))?;
     for (number, port) in [(1, 0), (2, 2), (3, 4)] {
         board.pci_device(json!({
@@ -212,8 +258,8 @@ fn ehci(id: &str, board: &mut Board) -> Result<(), Error> {
     Ok(())
 }
 
-fn scsi(index: u32, model: Option<&str>, board: &mut Board) -> Result<(), Error> {
-    let driver = match model {
+fn scsi(index: u32, controller: Option<&Controller>, board: &mut Board<'_>) -> Result<(), Error> {
+    let driver = match controller.and_then(|controller| controller.model.as_deref()) {
         None | Some("virtio-scsi") => "virtio-scsi-pci",
         Some("virtio-transitional") => "virtio-scsi-pci-transitional",
         Some("virtio-non-transitional") => "virtio-scsi-pci-non-transitional",
@@ -231,11 +277,26 @@ fn scsi(index: u32, model: Option<&str>, board: &mut Board) -> Result<(), Error>
             ));
         }
     };
-    board.pci_device(json!({ "driver": driver, "id": format!("scsi{index}") }))
+    let mut device = Map::new();
+    device.insert("driver".to_owned(), json!(driver));
+    device.insert("id".to_owned(), json!(format!("scsi{index}")));
+    if let Some(controller) = controller {
+        for (property, count) in [
+            ("num_queues", controller.queues.map(u32::from)),
+            ("cmd_per_lun", controller.commands_per_lun.map(u32::from)),
+            ("max_sectors", controller.max_sectors),
+        ] {
+            if let Some(count) = count {
+                device.insert(property.to_owned(), json!(count));
+            }
+        }
+        virtio(&controller.virtio, &mut device, format!("controllers: scsi {index}"))?;
+    }
+    board.pci_device(Value::Object(device))
 }
 
 /// Gives each drive its bus; may add AHCI controllers.
-fn place(spec: &MachineSpec, wanted: &mut Wanted) -> Result<Ports, Error> {
+fn place(spec: &MachineSpec, wanted: &mut Wanted<'_>) -> Result<Ports, Error> {
     let mut taken = BTreeSet::new();
     let mut ide = 0;
     let mut floppies = 0;
@@ -287,7 +348,7 @@ fn sata(
     spec: &MachineSpec,
     disk: &Disk,
     path: &str,
-    wanted: &mut Wanted,
+    wanted: &mut Wanted<'_>,
     taken: &mut BTreeSet<(u32, u32)>,
 ) -> Result<String, Error> {
     let controllers = disk.controller.map_or(0..=SATA_CONTROLLERS, |index| index..=index);

@@ -1,12 +1,14 @@
 //! Disks: their files as block nodes, and the drives in front of them.
 
 use serde_json::{Map, Value, json};
-use witvirt_core::spec::{Cache, Chipset, Disk, DiskBus, DiskDevice, DiskIo, ErrorPolicy};
+use witvirt_core::spec::{
+    Cache, Chipset, DetectZeroes, Disk, DiskBus, DiskDevice, DiskIo, ErrorPolicy, Translation,
+};
 
 use super::board::Board;
 use super::boot::Order;
 use super::controller::Ports;
-use super::{BlockDescriptor, Machine, on_off, unsupported};
+use super::{BlockDescriptor, Machine, on_off, unsupported, virtio};
 use crate::{Error, SERVED_EXPORT};
 
 /// How long requests wait for a server that is gone, in seconds: ten years. The next daemon is one.
@@ -19,7 +21,7 @@ pub(super) fn plug(
     machine: &Machine<'_>,
     order: &Order,
     ports: &Ports,
-    board: &mut Board,
+    board: &mut Board<'_>,
 ) -> Result<(), Error> {
     floppy_controller(machine, order, board);
     let files = machine.descriptors.disks.iter().chain(std::iter::repeat(&None));
@@ -50,7 +52,7 @@ fn node_name(index: usize, disk: &Disk) -> String {
 }
 
 /// The block nodes of a disk; returns the name of the topmost.
-fn nodes(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board) -> String {
+fn nodes(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board<'_>) -> String {
     let name = node_name(index, disk);
     let node = node(index, disk, block, board);
     let mut named = Map::new();
@@ -60,7 +62,7 @@ fn nodes(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board) 
     name
 }
 
-fn node(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board) -> Map<String, Value> {
+fn node(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board<'_>) -> Map<String, Value> {
     let cache = json!({
         "direct": matches!(disk.cache, Cache::None | Cache::Directsync),
         "no-flush": disk.cache == Cache::Unsafe,
@@ -80,6 +82,11 @@ fn node(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board) -
             "cache": cache,
             "discard": discard,
         })
+    };
+    let zeroes = match disk.detect_zeroes {
+        DetectZeroes::Off => None,
+        DetectZeroes::On => Some("on"),
+        DetectZeroes::Unmap => Some("unmap"),
     };
     let fields = match block {
         BlockDescriptor::Raw { fd, read_only, block_device } => json!({
@@ -111,14 +118,19 @@ fn node(index: usize, disk: &Disk, block: &BlockDescriptor, board: &mut Board) -
         }),
     };
     match fields {
-        Value::Object(fields) => fields,
+        Value::Object(mut fields) => {
+            if let Some(zeroes) = zeroes.filter(|_| !block.is_read_only()) {
+                fields.insert("detect-zeroes".to_owned(), json!(zeroes));
+            }
+            fields
+        }
         _ => Map::new(),
     }
 }
 
 /// What lies below an overlay. QEMU takes the name in the header where the options given here name no file, so that what is
 /// no file has to be a node by itself.
-fn backing_node(index: usize, disk: &Disk, backing: &BlockDescriptor, board: &mut Board) -> Value {
+fn backing_node(index: usize, disk: &Disk, backing: &BlockDescriptor, board: &mut Board<'_>) -> Value {
     let fields = node(index, disk, backing, board);
     if !matches!(backing, BlockDescriptor::Served { .. }) {
         return Value::Object(fields);
@@ -140,7 +152,7 @@ struct Drive<'a> {
 }
 
 impl Drive<'_> {
-    fn plug(&self, block: Option<&BlockDescriptor>, path: &str, board: &mut Board) -> Result<(), Error> {
+    fn plug(&self, block: Option<&BlockDescriptor>, path: &str, board: &mut Board<'_>) -> Result<(), Error> {
         let disk = self.disk;
         let cdrom = disk.device == DiskDevice::Cdrom;
         let ata = matches!(disk.bus, DiskBus::Ide | DiskBus::Sata);
@@ -185,6 +197,8 @@ impl Drive<'_> {
         }
         if let Some(size) = disk.logical_block_size {
             set("logical_block_size", json!(size));
+        }
+        if let Some(size) = disk.physical_block_size.or(disk.logical_block_size) {
             set("physical_block_size", json!(size));
         }
         if self.node.is_some() && !cdrom {
@@ -199,8 +213,10 @@ impl Drive<'_> {
                 ErrorPolicy::Ignore => ("ignore", "ignore"),
             };
             set("werror", json!(write));
-            set("rerror", json!(read));
+            set("rerror", json!(disk.read_error_policy.map_or(read, read_policy)));
         }
+        details(disk, &mut device, path)?;
+        virtio(&disk.virtio, &mut device, path)?;
         let device = Value::Object(device);
         match disk.bus {
             DiskBus::Virtio | DiskBus::Nvme => board.pci_device(device)?,
@@ -221,6 +237,82 @@ impl Drive<'_> {
             (DiskBus::Ide | DiskBus::Sata, _) => "ide-hd",
         }
     }
+}
+
+fn read_policy(policy: ErrorPolicy) -> &'static str {
+    match policy {
+        ErrorPolicy::Stop => "stop",
+        // A read fills no disk.
+        ErrorPolicy::Report | ErrorPolicy::Enospace => "report",
+        ErrorPolicy::Ignore => "ignore",
+    }
+}
+
+/// What only drives on some buses say of themselves.
+fn details(disk: &Disk, device: &mut Map<String, Value>, path: &str) -> Result<(), Error> {
+    let ata = matches!(disk.bus, DiskBus::Ide | DiskBus::Sata);
+    let scsi = disk.bus == DiskBus::Scsi;
+    let virtio = disk.bus == DiskBus::Virtio;
+    let hard = disk.device == DiskDevice::Disk;
+    let product = if ata { "model" } else { "product" };
+    // As QEMU reads 64-bit properties.
+    let wwn = disk.wwn.as_deref().and_then(|wwn| u64::from_str_radix(wwn, 16).ok());
+    for (name, property, value, fits, right) in [
+        ("wwn", "wwn", wwn.map(|wwn| json!(wwn)), ata || scsi, "only on sata, ide and scsi"),
+        ("vendor", "vendor", disk.vendor.as_ref().map(|text| json!(text)), scsi, "only on scsi"),
+        (
+            "product",
+            product,
+            disk.product.as_ref().map(|text| json!(text)),
+            ata || scsi,
+            "only on sata, ide and scsi",
+        ),
+        (
+            "removable",
+            "removable",
+            disk.removable.map(|on| json!(on)),
+            hard && (scsi || disk.bus == DiskBus::Usb),
+            "only for disks on scsi and usb",
+        ),
+        (
+            "rotation-rate",
+            "rotation_rate",
+            disk.rotation_rate.map(|rate| json!(rate)),
+            hard && (ata || scsi),
+            "only for disks on sata, ide and scsi",
+        ),
+        ("queues", "num-queues", disk.queues.map(|queues| json!(queues)), virtio, "only for virtio"),
+        ("queue-size", "queue-size", disk.queue_size.map(|size| json!(size)), virtio, "only for virtio"),
+    ] {
+        let Some(value) = value else { continue };
+        if !fits {
+            return Err(unsupported(format!("{path}.{name}"), right));
+        }
+        device.insert(property.to_owned(), value);
+    }
+    if scsi && disk.product.as_ref().is_some_and(|product| product.len() > 16) {
+        return Err(unsupported(format!("{path}.product"), "over 16 characters, the most on this bus"));
+    }
+    let Some(geometry) = disk.geometry else { return Ok(()) };
+    if !hard || !(ata || scsi || virtio) {
+        return Err(unsupported(format!("{path}.geometry"), "only for disks on ide, sata, scsi and virtio"));
+    }
+    for (property, count) in
+        [("cyls", geometry.cylinders), ("heads", geometry.heads), ("secs", geometry.sectors)]
+    {
+        device.insert(property.to_owned(), json!(count));
+    }
+    let translation = match geometry.translation {
+        None => return Ok(()),
+        Some(_) if !ata => {
+            return Err(unsupported(format!("{path}.geometry.translation"), "only on ide and sata"));
+        }
+        Some(Translation::None) => "none",
+        Some(Translation::Lba) => "lba",
+        Some(Translation::Auto) => "auto",
+    };
+    device.insert("bios-chs-trans".to_owned(), json!(translation));
+    Ok(())
 }
 
 /// NVMe needs a serial number: the disk's name, as far as it fits.
@@ -254,7 +346,16 @@ fn check(disk: &Disk, path: &str) -> Result<(), Error> {
     if disk.io == DiskIo::Native && !matches!(disk.cache, Cache::None | Cache::Directsync) {
         return Err(unsupported(format!("{path}.io"), "\"native\" needs cache \"none\" or \"directsync\""));
     }
+    if disk.detect_zeroes == DetectZeroes::Unmap && !disk.discard {
+        return Err(unsupported(format!("{path}.detect-zeroes"), "\"unmap\" needs discard"));
+    }
     let reports = matches!(disk.bus, DiskBus::Nvme | DiskBus::Fdc);
+    if reports && disk.read_error_policy.is_some() {
+        return Err(unsupported(
+            format!("{path}.read-error-policy"),
+            "this drive reports errors to the guest",
+        ));
+    }
     if reports && matches!(disk.error_policy, ErrorPolicy::Stop | ErrorPolicy::Ignore) {
         return Err(unsupported(
             format!("{path}.error-policy"),
@@ -265,7 +366,7 @@ fn check(disk: &Disk, path: &str) -> Result<(), Error> {
 }
 
 /// The pc has one; q35 gets one when a floppy drive is there.
-fn floppy_controller(machine: &Machine<'_>, order: &Order, board: &mut Board) {
+fn floppy_controller(machine: &Machine<'_>, order: &Order, board: &mut Board<'_>) {
     let disks = machine.spec.disks.iter().zip(&order.disks);
     let floppies: Vec<_> =
         disks.filter(|(disk, _)| disk.bus == DiskBus::Fdc).map(|(_, index)| *index).collect();

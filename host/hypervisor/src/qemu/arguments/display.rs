@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 use witvirt_core::spec::{Input, InputBus, InputKind, Video, VideoModel, Vnc};
 
 use super::board::Board;
-use super::{Machine, unsupported};
+use super::{Machine, unsupported, virtio};
 use crate::{Error, ErrorKind};
 
 /// Ports from 5900 that are tried when the spec names none.
 const VNC_PORTS: u16 = 1000;
 
-pub(super) fn plug(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error> {
+pub(super) fn plug(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(), Error> {
     for (index, adapter) in machine.spec.videos.iter().enumerate() {
         video(index, adapter, board)?;
     }
@@ -25,7 +25,7 @@ pub(super) fn plug(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error
     Ok(())
 }
 
-fn video(index: usize, video: &Video, board: &mut Board) -> Result<(), Error> {
+fn video(index: usize, video: &Video, board: &mut Board<'_>) -> Result<(), Error> {
     let path = format!("videos[{index}]");
     let first = index == 0;
     let driver = match (video.model, first) {
@@ -73,6 +73,7 @@ fn video(index: usize, video: &Video, board: &mut Board) -> Result<(), Error> {
             return Err(unsupported(format!("{path}.heads"), "only virtio and qxl have several outputs"));
         }
     }
+    details(video, &mut device, &path)?;
     match video.model {
         VideoModel::Ramfb => board.device(&Value::Object(device)),
         _ => board.pci_device(Value::Object(device))?,
@@ -80,7 +81,46 @@ fn video(index: usize, video: &Video, board: &mut Board) -> Result<(), Error> {
     Ok(())
 }
 
-fn server(vnc: &Vnc, allowed: &[IpAddr], board: &mut Board) -> Result<(), Error> {
+/// What only some adapters have.
+fn details(video: &Video, device: &mut Map<String, Value>, path: &str) -> Result<(), Error> {
+    let only = |property: &str, adapter: &str| {
+        unsupported(format!("{path}.{property}"), format!("only for {adapter}"))
+    };
+    for (name, property, kib, unit) in [
+        ("ram-kib", "ram_size", video.ram_kib, Some(1024)),
+        ("vgamem-kib", "vgamem_mb", video.vgamem_kib, None),
+        ("vram64-kib", "vram64_size_mb", video.vram64_kib, None),
+    ] {
+        let Some(kib) = kib else { continue };
+        if video.model != VideoModel::Qxl {
+            return Err(only(name, "qxl"));
+        }
+        // Properties in MiB, but for the one in bytes.
+        let value = unit.map_or(u64::from(kib / 1024), |unit| u64::from(kib) * unit);
+        device.insert(property.to_owned(), json!(value));
+    }
+    if let Some(blob) = video.blob {
+        if video.model != VideoModel::Virtio {
+            return Err(only("blob", "virtio"));
+        }
+        device.insert("blob".to_owned(), json!(blob));
+    }
+    let has_edid = matches!(video.model, VideoModel::Vga | VideoModel::Virtio | VideoModel::Bochs);
+    if (video.edid.is_some() || video.resolution.is_some()) && !has_edid {
+        let property = if video.edid.is_some() { "edid" } else { "resolution" };
+        return Err(only(property, "vga, virtio and bochs"));
+    }
+    if let Some(edid) = video.edid {
+        device.insert("edid".to_owned(), json!(edid));
+    }
+    if let Some(size) = video.resolution {
+        device.insert("xres".to_owned(), json!(size.width));
+        device.insert("yres".to_owned(), json!(size.height));
+    }
+    virtio(&video.virtio, device, path)
+}
+
+fn server(vnc: &Vnc, allowed: &[IpAddr], board: &mut Board<'_>) -> Result<(), Error> {
     if !vnc.address.is_loopback() && !allowed.contains(&vnc.address) {
         let address = vnc.address;
         let message =
@@ -108,7 +148,7 @@ fn server(vnc: &Vnc, allowed: &[IpAddr], board: &mut Board) -> Result<(), Error>
     Ok(())
 }
 
-fn input(index: usize, input: &Input, board: &mut Board) -> Result<(), Error> {
+fn input(index: usize, input: &Input, board: &mut Board<'_>) -> Result<(), Error> {
     let (driver, bus) = match (input.bus, input.kind) {
         // Part of both boards.
         (InputBus::Ps2, InputKind::Keyboard | InputKind::Mouse) => return Ok(()),
@@ -123,9 +163,14 @@ fn input(index: usize, input: &Input, board: &mut Board) -> Result<(), Error> {
         (InputBus::Virtio, InputKind::Tablet) => ("virtio-tablet-pci", None),
     };
     let id = format!("input{index}");
-    match bus {
-        Some(bus) => board.device(&json!({ "driver": driver, "id": id, "bus": bus })),
-        None => board.pci_device(json!({ "driver": driver, "id": id }))?,
+    let mut device = Map::new();
+    device.insert("driver".to_owned(), json!(driver));
+    device.insert("id".to_owned(), json!(id));
+    virtio(&input.virtio, &mut device, format!("inputs[{index}]"))?;
+    if let Some(bus) = bus {
+        device.insert("bus".to_owned(), json!(bus));
+        board.device(&Value::Object(device));
+        return Ok(());
     }
-    Ok(())
+    board.pci_device(Value::Object(device))
 }

@@ -36,7 +36,7 @@ const FLAGS: [&str; 24] = [
 ///
 /// QEMU takes a word that belongs to no option for the path of a disk. So each option has to be followed by its value, and
 /// nothing else.
-pub(super) fn append(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error> {
+pub(super) fn append(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(), Error> {
     let allowed = &machine.permissions.arguments;
     let mut words = machine.spec.qemu_arguments.iter().enumerate();
     while let Some((index, word)) = words.next() {

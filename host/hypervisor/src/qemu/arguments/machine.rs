@@ -1,7 +1,8 @@
 //! Board, processors, memory, clock and identity.
 
 use witvirt_core::spec::{
-    Chipset, ClockBase, Cpu, CpuFeature, CpuModel, FeaturePolicy, Firmware, SmbiosTable, Timer, TimerTick,
+    Chipset, ClockBase, Cpu, CpuFeature, CpuModel, CpuSetting, FeaturePolicy, Firmware, PanicDevice,
+    SmbiosTable, Timer, TimerTick, TimerTrack,
 };
 
 use super::board::Board;
@@ -9,7 +10,7 @@ use super::{Machine, escape, on_off, unsupported};
 use crate::Error;
 use crate::accelerator::Accelerator;
 
-pub(super) fn base(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error> {
+pub(super) fn base(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(), Error> {
     let spec = machine.spec;
     board.flag("-nodefaults");
     board.flag("-no-user-config");
@@ -26,7 +27,32 @@ pub(super) fn base(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error
     board.option("-smp", processors(&spec.cpu));
     board.option("-cpu", cpu(machine, &clock)?);
     board.option("-m", format!("size={}B", spec.memory.get()));
+    power_states(machine, board)?;
     smbios(machine, board)
+}
+
+/// Sleep states and the address space of PCI, which are properties of devices that the board has anyway.
+fn power_states(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(), Error> {
+    let parts = &machine.spec.board;
+    let (power, bridge) = match machine.spec.chipset {
+        Chipset::Q35 => ("ICH9-LPC", "q35-pcihost"),
+        Chipset::Pc => ("PIIX4_PM", "i440FX-pcihost"),
+    };
+    let secure = matches!(machine.spec.boot.firmware, Firmware::Uefi { secure: true, .. });
+    if secure && parts.suspend_to_memory == Some(true) {
+        return Err(unsupported("board.suspend-to-memory", "secure boot and suspending exclude each other"));
+    }
+    // OVMF's lock box does not survive S3 without the guest's help.
+    let to_memory = if secure { Some(false) } else { parts.suspend_to_memory };
+    for (property, allowed) in [("disable_s3", to_memory), ("disable_s4", parts.suspend_to_disk)] {
+        if let Some(allowed) = allowed {
+            board.option("-global", format!("{power}.{property}={}", u8::from(!allowed)));
+        }
+    }
+    if let Some(size) = parts.pci_hole64 {
+        board.option("-global", format!("{bridge}.pci-hole64-size={}", size.get()));
+    }
+    Ok(())
 }
 
 /// What the timers of the spec change elsewhere.
@@ -47,11 +73,26 @@ fn board_options(machine: &Machine<'_>, clock: &Clock) -> Result<String, Error> 
             return Err(unsupported("boot.firmware.uefi.secure", "secure boot needs the q35 chipset"));
         }
         if *secure {
+            if machine.spec.board.smm == Some(false) {
+                return Err(unsupported("board.smm", "secure boot needs it"));
+            }
             options.push_str(",smm=on");
         }
         options.push_str(",pflash0=flash0");
         if machine.descriptors.firmware_vars.is_some() {
             options.push_str(",pflash1=flash1");
+        }
+    }
+    let parts = &machine.spec.board;
+    let secure = matches!(machine.spec.boot.firmware, Firmware::Uefi { secure: true, .. });
+    for (name, set) in [
+        ("acpi", (!parts.acpi).then_some(false)),
+        ("i8042", (!parts.ps2).then_some(false)),
+        ("vmport", parts.vmport),
+        ("smm", parts.smm.filter(|_| !secure)),
+    ] {
+        if let Some(on) = set {
+            options.push_str(&format!(",{name}={}", on_off(on)));
         }
     }
     for option in &clock.machine {
@@ -90,6 +131,12 @@ fn cpu(machine: &Machine<'_>, clock: &Clock) -> Result<String, Error> {
     for CpuFeature { name, policy } in &cpu.features {
         text.push_str(&format!(",{name}={}", on_off(*policy == FeaturePolicy::Require)));
     }
+    if machine.spec.board.panic.contains(&PanicDevice::Hyperv) {
+        text.push_str(",hv-crash=on");
+    }
+    for CpuSetting { name, value } in &cpu.settings {
+        text.push_str(&format!(",{name}={}", escape(value)));
+    }
     for feature in &clock.cpu {
         text.push(',');
         text.push_str(feature);
@@ -97,7 +144,7 @@ fn cpu(machine: &Machine<'_>, clock: &Clock) -> Result<String, Error> {
     Ok(text)
 }
 
-fn clock(machine: &Machine<'_>, board: &mut Board) -> Result<Clock, Error> {
+fn clock(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<Clock, Error> {
     let spec = &machine.spec.clock;
     let mut rtc = match spec.base {
         ClockBase::Utc => "base=utc".to_owned(),
@@ -118,10 +165,13 @@ fn timer(
     path: &str,
     rtc: &mut String,
     clock: &mut Clock,
-    board: &mut Board,
+    board: &mut Board<'_>,
 ) -> Result<(), Error> {
     if timer.frequency.is_some() && timer.name != "tsc" {
         return Err(unsupported(format!("{path}.frequency"), "only the tsc timer has one"));
+    }
+    if timer.track.is_some() && timer.name != "rtc" {
+        return Err(unsupported(format!("{path}.track"), "only the RTC follows another clock"));
     }
     let no_tick = |name: &str| match timer.tick {
         None | Some(TimerTick::Delay) => Ok(()),
@@ -131,6 +181,12 @@ fn timer(
         "rtc" => {
             if timer.present == Some(false) {
                 return Err(unsupported(format!("{path}.present"), "the RTC is part of the board"));
+            }
+            match timer.track {
+                None => {}
+                Some(TimerTrack::Guest) => rtc.push_str(",clock=vm"),
+                Some(TimerTrack::Wall) => rtc.push_str(",clock=host"),
+                Some(TimerTrack::Realtime) => rtc.push_str(",clock=rt"),
             }
             match timer.tick {
                 None | Some(TimerTick::Delay) => {}
@@ -211,7 +267,7 @@ fn smbios_fields(kind: u8) -> &'static [&'static str] {
     }
 }
 
-fn smbios(machine: &Machine<'_>, board: &mut Board) -> Result<(), Error> {
+fn smbios(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(), Error> {
     for (index, SmbiosTable { kind, fields }) in machine.spec.smbios.tables.iter().enumerate() {
         let path = format!("smbios.tables[{index}]");
         let known = smbios_fields(*kind);

@@ -17,10 +17,12 @@ mod network;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 
-use witvirt_core::spec::MachineSpec;
+use serde_json::{Map, Value, json};
+use witvirt_core::spec::{MachineSpec, Virtio, VirtioRevision};
 
 use crate::accelerator::Accelerator;
 use crate::{Error, ErrorKind};
@@ -54,6 +56,8 @@ pub(crate) struct Descriptors {
     pub firmware_vars: Option<RawFd>,
     /// Connected to swtpm's control channel.
     pub tpm: Option<RawFd>,
+    /// Of a line that is only read: the paths to show instead of some of these numbers.
+    pub paths: BTreeMap<RawFd, String>,
 }
 
 /// The files of one disk.
@@ -98,7 +102,7 @@ pub(crate) struct Permissions {
 ///
 /// The machine starts with its CPUs stopped; the monitor sets what no argument can (link state) and lets it run.
 pub(crate) fn build(machine: &Machine<'_>) -> Result<Vec<String>, Error> {
-    let mut board = Board::new(machine.spec.chipset);
+    let mut board = Board::new(machine.spec.chipset, &machine.descriptors.paths);
     let order = boot::order(machine.spec);
     machine::base(machine, &mut board)?;
     boot::boot(machine, &order, &mut board)?;
@@ -115,6 +119,53 @@ pub(crate) fn build(machine: &Machine<'_>) -> Result<Vec<String>, Error> {
 /// An error for a field that QEMU or this driver cannot honour.
 fn unsupported(path: impl std::fmt::Display, message: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{path}: {message}"))
+}
+
+/// Sets what virtio devices have in common, on a device whose driver exists in both revisions.
+fn virtio(
+    virtio: &Virtio,
+    device: &mut Map<String, Value>,
+    path: impl std::fmt::Display,
+) -> Result<(), Error> {
+    let driver = device.get("driver").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let is_virtio = driver.starts_with("virtio-");
+    if !is_virtio {
+        return if virtio.is_default() {
+            Ok(())
+        } else {
+            Err(unsupported(format!("{path}.virtio"), format!("{driver} is no virtio device")))
+        };
+    }
+    if let Some(revision) = virtio.revision {
+        // Those whose transitional kind QEMU has; the others are of revision 1.0 by nature.
+        let both = [
+            "virtio-blk-pci",
+            "virtio-scsi-pci",
+            "virtio-serial-pci",
+            "virtio-rng-pci",
+            "virtio-balloon-pci",
+        ];
+        let name = match revision {
+            VirtioRevision::Transitional => "transitional",
+            VirtioRevision::NonTransitional => "non-transitional",
+        };
+        if !both.contains(&driver.as_str()) {
+            let message = format!("{driver} has no {name} kind");
+            return Err(unsupported(format!("{path}.virtio.revision"), message));
+        }
+        device.insert("driver".to_owned(), json!(format!("{driver}-{name}")));
+    }
+    for (property, set) in [
+        ("iommu_platform", virtio.iommu),
+        ("ats", virtio.ats),
+        ("packed", virtio.packed),
+        ("page-per-vq", virtio.page_per_vq),
+    ] {
+        if let Some(on) = set {
+            device.insert(property.to_owned(), json!(on));
+        }
+    }
+    Ok(())
 }
 
 /// A text as the value of a `key=value` option.

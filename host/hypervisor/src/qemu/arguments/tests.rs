@@ -38,6 +38,7 @@ fn descriptors(spec: &MachineSpec) -> Descriptors {
         firmware_code: matches!(spec.boot.firmware, witvirt_core::spec::Firmware::Uefi { .. }).then_some(15),
         firmware_vars: matches!(spec.boot.firmware, witvirt_core::spec::Firmware::Uefi { .. }).then_some(16),
         tpm: spec.tpm.is_some().then_some(17),
+        paths: Default::default(),
     }
 }
 

@@ -1,15 +1,26 @@
 //! Chains of converters that are native code.
 
+use std::time::Duration;
+
 use witvirt_core::PluginError;
-use witvirt_core::domain::{DOMAIN_XML, Diagnostic};
+use witvirt_core::domain::{DOMAIN_XML, Diagnostic, Outcome, Severity};
 
 use super::*;
+use crate::config::Step;
+
+/// What a converter is asked.
+pub(super) struct Asked<'a> {
+    pub(super) input: &'a Document,
+    pub(super) target: &'a str,
+    pub(super) options: &'a Value,
+    pub(super) timeout: Option<Duration>,
+}
 
 /// What a converter makes of a document: the next one with remarks, or an error.
-type Answer = fn(&Document) -> Result<(String, Vec<Diagnostic>), String>;
+pub(super) type Answer = fn(&Asked<'_>) -> Result<(String, Vec<Diagnostic>), String>;
 
 /// A converter that replaces one text by another, or makes a machine.
-struct Fake {
+pub(super) struct Fake {
     name: &'static str,
     conversions: Vec<(String, String)>,
     answer: Answer,
@@ -28,19 +39,26 @@ impl Converter for Fake {
         &self.conversions
     }
 
-    fn convert(&self, input: &Document, target: &str, _: &serde_json::Value) -> Result<Outcome, PluginError> {
-        let (body, diagnostics) = (self.answer)(input).map_err(|message| PluginError {
-            plugin: self.name.to_owned(),
-            version: "1.2.3".to_owned(),
-            kind: witvirt_core::ErrorKind::InvalidInput,
-            message,
-            context: Vec::new(),
-        })?;
+    fn convert_within(
+        &self,
+        input: &Document,
+        target: &str,
+        options: &Value,
+        timeout: Option<Duration>,
+    ) -> Result<Outcome, PluginError> {
+        let (body, diagnostics) =
+            (self.answer)(&Asked { input, target, options, timeout }).map_err(|message| PluginError {
+                plugin: self.name.to_owned(),
+                version: "1.2.3".to_owned(),
+                kind: witvirt_core::ErrorKind::InvalidInput,
+                message,
+                context: Vec::new(),
+            })?;
         Ok(Outcome { document: Document { media_type: target.to_owned(), body }, diagnostics })
     }
 }
 
-struct Fakes(Vec<Arc<Fake>>);
+pub(super) struct Fakes(pub(super) Vec<Arc<Fake>>);
 
 impl Converters for Fakes {
     fn converter(&self, name: &Name) -> Option<Arc<dyn Converter>> {
@@ -49,18 +67,18 @@ impl Converters for Fakes {
     }
 }
 
-fn fake(name: &'static str, conversions: &[(&str, &str)], answer: Answer) -> Arc<Fake> {
+pub(super) fn fake(name: &'static str, conversions: &[(&str, &str)], answer: Answer) -> Arc<Fake> {
     let conversions = conversions.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect();
     Arc::new(Fake { name, conversions, answer })
 }
 
-fn fakes() -> Fakes {
+pub(super) fn fakes() -> Fakes {
     Fakes(vec![
         fake("source", &[("text/x", "text/y"), ("text/x", DOMAIN_XML)], |_| {
             Ok(("<domain/>".to_owned(), Vec::new()))
         }),
-        fake("hook", &[(DOMAIN_XML, DOMAIN_XML)], |input| {
-            Ok((input.body.replace("/>", " hooked=\"1\"/>"), Vec::new()))
+        fake("hook", &[(DOMAIN_XML, DOMAIN_XML)], |asked| {
+            Ok((asked.input.body.replace("/>", " hooked=\"1\"/>"), Vec::new()))
         }),
         fake("libvirt", &[(DOMAIN_XML, MACHINE_JSON)], |_| {
             Ok((r#"{"name":"m","memory":67108864}"#.to_owned(), Vec::new()))
@@ -89,18 +107,19 @@ fn pipeline(name: &str, source: &str, converters: &[&str]) -> Pipeline {
     Pipeline {
         name: Name::new(name).unwrap(),
         source: source.to_owned(),
-        converters: converters.iter().map(|name| Name::new(*name).unwrap()).collect(),
+        target: MACHINE_JSON.to_owned(),
+        steps: converters.iter().map(|name| Step::plugin(Name::new(*name).unwrap())).collect(),
         automatic: name == "auto",
     }
 }
 
-fn request(pipeline: Option<&str>, to: Option<&str>) -> ConvertRequest {
+pub(super) fn request(pipeline: Option<&str>, to: Option<&str>) -> ConvertRequest {
     ConvertRequest {
         media_type: "text/x".to_owned(),
         body: "x".to_owned(),
         pipeline: pipeline.map(str::to_owned),
-        name: None,
         to: to.map(str::to_owned),
+        ..ConvertRequest::default()
     }
 }
 

@@ -202,6 +202,16 @@ impl<'a> Field<'a> {
         Some(text)
     }
 
+    /// A string that may be a secret: no message repeats what stands there.
+    pub(crate) fn private_string(self) -> Option<&'a str> {
+        if let Kind::Text(_) = self.kind() {
+            return self.string();
+        }
+        self.cover();
+        self.error("kubevirt.value.type", || format!("found {}, a string is wanted", self.kind().name()));
+        None
+    }
+
     pub(crate) fn boolean(self) -> Option<bool> {
         let Kind::Bool(value) = self.kind() else {
             self.mismatch("true or false");

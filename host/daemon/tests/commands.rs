@@ -292,7 +292,7 @@ fn every_command_has_examples_in_its_help() {
     for (group, names) in [
         ("image", "import ls inspect rm convert verify gc check"),
         ("domain", "convert explain"),
-        ("plugin", "ls inspect reload"),
+        ("plugin", "ls inspect reload test"),
         ("host", "info check"),
         ("config", "check schema"),
     ] {

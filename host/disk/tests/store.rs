@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use cap_std::fs::Dir;
 use formats::{Bench, Installed, Scripted, Told, content, installed, qemu_img, run};
 use witvirt_core::extent::{Extent, ExtentKind, Page};
-use witvirt_core::spec::DiskSource;
+use witvirt_core::spec::{DataFile, DiskSource};
 use witvirt_core::{ByteSize, Name};
 use witvirt_disk::{
     Access, AllowedDirs, Checksum, DiskHandle, Error, ErrorKind, ImageState, ImportRequest, Imported,
@@ -203,6 +203,102 @@ fn a_machine_gets_the_same_disk_again() {
     let mut left: Vec<_> = dir.entries().unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.retain(|name| name != "first.raw");
     assert!(left.is_empty(), "{left:?}");
+}
+
+fn machine_dir(bench: &Bench, machine: &str) -> Dir {
+    fs::create_dir(bench.dir.path().join(machine)).unwrap();
+    Dir::open_ambient_dir(bench.dir.path().join(machine), cap_std::ambient_authority()).unwrap()
+}
+
+#[test]
+fn a_data_disk_is_built_anew_for_its_owner_alone() {
+    let bench = Bench::new();
+    let dir = machine_dir(&bench, "machine");
+    let attach = |text: &str, read_only| {
+        let files = vec![DataFile::text("user-data", text)];
+        let source = DiskSource::Data { label: "cidata".into(), files };
+        bench.store.attach(bench.access(), &dir, &name("seed"), &source, read_only, &Progress::new())
+    };
+    let DiskHandle::Raw { file, read_only: true } = attach("first", true).unwrap() else { panic!("raw") };
+    assert!(file.write_at(b"x", 0).is_err());
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let DiskHandle::Raw { file, read_only: false } = attach("second", false).unwrap() else { panic!("raw") };
+    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    assert!(has(b"second") && !has(b"first"));
+    bench.store.remove_disk(&dir, &name("seed")).unwrap();
+    assert_eq!(dir.entries().unwrap().count(), 0);
+    let bad = DiskSource::Data { label: "x".into(), files: vec![DataFile::text("a/../b", "s3cret")] };
+    let error =
+        bench.store.attach(bench.access(), &dir, &name("bad"), &bad, true, &Progress::new()).unwrap_err();
+    assert!(error.kind() == ErrorKind::InvalidInput && !error.to_string().contains("s3cret"), "{error}");
+}
+
+#[test]
+fn a_volume_is_written_by_one_or_read_by_many() {
+    let bench = Bench::new();
+    let (one, two) = (machine_dir(&bench, "one"), machine_dir(&bench, "two"));
+    let attach = |dir: &Dir, source: &DiskSource, read_only| {
+        bench.store.attach(bench.access(), dir, &name("data"), source, read_only, &Progress::new())
+    };
+    let volume = DiskSource::Volume { name: name("shared"), size: Some(ByteSize::mib(1)) };
+    let over = DiskSource::Overlay { volume: name("shared") };
+    let in_use = |outcome: Result<DiskHandle, Error>| {
+        let error = outcome.err().expect("it is in use");
+        assert!(
+            error.kind() == ErrorKind::InUse && error.to_string().contains("shared is in use"),
+            "{error}"
+        );
+    };
+    assert_eq!(attach(&one, &over, false).unwrap_err().kind(), ErrorKind::NotFound);
+
+    let writer = attach(&one, &volume, false).unwrap();
+    in_use(attach(&two, &over, false));
+    in_use(attach(&two, &volume, true));
+    drop(writer);
+    let DiskHandle::Overlay { file, base } = attach(&one, &over, false).unwrap() else {
+        panic!("an overlay")
+    };
+    let mut magic = [0; 4];
+    file.read_exact_at(&mut magic, 0).unwrap();
+    assert_eq!(&magic, b"QFI\xfb");
+    assert!(base.write_at(b"x", 0).is_err());
+    assert_eq!(one.entries().unwrap().count(), 0, "the overlay has no name to be left behind");
+    let second = attach(&two, &over, false).unwrap();
+    let reader = attach(&two, &volume, true).unwrap();
+    in_use(attach(&two, &volume, false));
+    drop((file, base, second, reader));
+    attach(&two, &volume, false).unwrap();
+}
+
+#[test]
+fn firmware_of_the_store_stays_with_its_machine() {
+    let bench = Bench::new();
+    let dir = machine_dir(&bench, "machine");
+    let image = import(&bench, 1, "code").unwrap().record.digest;
+    let open = |reference: &str| bench.store.firmware(&dir, &name("code"), reference, &Progress::new());
+    let first = open("code").unwrap();
+    assert!(first.write_at(b"x", 0).is_err());
+    assert_eq!(bench.store.firmware_of(&dir, &name("code")).unwrap(), Some(image));
+    let next = import(&bench, 2, "next").unwrap().record.digest;
+    bench.store.tag("next", &name("code"), true).unwrap();
+    open("code").unwrap();
+    assert_eq!(bench.store.firmware_of(&dir, &name("code")).unwrap(), Some(image), "the first for ever");
+    assert_eq!(bench.store.users(&image).unwrap().len(), 1);
+    assert!(bench.store.users(&next).unwrap().is_empty());
+    bench.store.note_disks(&dir).unwrap();
+    bench.store.release(&dir).unwrap();
+    assert!(bench.store.users(&image).unwrap().is_empty());
+    let other = machine_dir(&bench, "other");
+    let missing = bench.store.firmware(&other, &name("code"), "none", &Progress::new());
+    assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+    fs::write(bench.path("source"), content(3, 9 << 20)).unwrap();
+    let mut request = ImportRequest::new(SourceFile::new(bench.path("source")).with_format("raw"));
+    request.name = Some(name("large"));
+    bench.store.import(bench.access(), &request, &Progress::new()).unwrap();
+    let large = bench.store.firmware(&other, &name("code"), "large", &Progress::new()).unwrap_err();
+    assert!(large.to_string().contains("9437184 bytes"), "{large}");
 }
 
 #[test]

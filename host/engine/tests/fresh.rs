@@ -4,6 +4,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use support::{Bench, built, entry_of};
@@ -70,6 +71,29 @@ fn converters_are_held_to_the_contract() {
     assert_eq!(error.kind, ErrorKind::Limit);
     let none = hostile("hostile-converter", PluginKind::DomainConverter, "no-conversions");
     assert!(bench.load(&none).err().unwrap().to_string().contains("names 0 conversions"));
+}
+
+#[test]
+fn a_conversion_ends_with_its_time() {
+    let bench = Bench::new();
+    let looping = converter(&bench, "loop");
+    let within =
+        |time| looping.convert_within(&text("x"), "text/plain", &json!({}), time).unwrap_err().message;
+    let short = within(Some(Duration::from_millis(50)));
+    assert_eq!(short, "did not answer within 50 ms; a higher timeout in its pipeline gives it more time");
+    let none = within(Some(Duration::ZERO));
+    assert!(none.contains("did not answer within 0 ms"), "{none}");
+    let own = "limits.deadline gives it more time";
+    assert!(within(Some(Duration::from_secs(3600))).ends_with(own), "a timeout lengthens nothing");
+    assert!(within(None).ends_with(own));
+    let outcome = converter(&bench, "").convert_within(
+        &text("x"),
+        "text/plain",
+        &json!({}),
+        Some(Duration::from_secs(9)),
+    );
+    assert!(outcome.is_ok());
+    bench.assert_healthy();
 }
 
 #[test]

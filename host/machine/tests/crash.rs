@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use support::{Cleanup, PATIENCE, daemon, hypervisors, name, qemu, qemu_is_installed, spec};
 use witvirt_core::Name;
+use witvirt_core::spec::RunStrategy;
 use witvirt_hypervisor::{Hypervisor, Null};
 use witvirt_machine::{ErrorKind, Machines, State};
 
@@ -46,9 +47,12 @@ fn child() {
 async fn live(machines: Arc<Machines>, client: usize) {
     let machine = name(&format!("m{client}"));
     let restart = ["never", "on-failure", "always"][client % 3];
+    let run = ["manual", "rerun-on-failure", "always", "once"][client % 4];
     loop {
         // Each may be refused because of what an earlier daemon left; the next round goes on from there.
-        let _ = machines.create(spec(machine.as_str(), json!({ "restart": restart })), "a test").await;
+        let _ = machines
+            .create(spec(machine.as_str(), json!({ "restart": restart, "run": run })), "a test")
+            .await;
         let _ = machines.start(&machine).await;
         let _ = machines.pause(&machine).await;
         let _ = machines.kill(&machine).await;
@@ -103,7 +107,10 @@ async fn look(kind: &str, round: u32, root: &Path) -> usize {
     for status in &list {
         assert_ne!(status.state, State::Broken, "round {round}: {status:?}");
         let runs = matches!(status.state, State::Running | State::Paused | State::Stopping);
-        assert!(kind == "qemu" || !runs || status.restarts > 0, "round {round}: {status:?}");
+        let begun_anew = status.restarts > 0 || status.run != RunStrategy::Manual;
+        assert!(kind == "qemu" || !runs || begun_anew, "round {round}: {status:?}");
+        let waits = status.state.is_ended() && status.next_restart.is_none();
+        assert!(!waits || status.run != RunStrategy::Always, "round {round}: {status:?} was forgotten");
     }
     let directories = std::fs::read_dir(root.join("state/machines")).unwrap().count();
     assert!(directories <= list.len(), "round {round}: {directories} directories for {list:?}");

@@ -5,6 +5,7 @@ use witvirt_sdk::core::spec::{CpuFeature, CpuModel, CpuSetting, FeaturePolicy, T
 
 use crate::document::{DETAIL, Element, TUNING, Value, Waiver};
 use crate::draft::Draft;
+use crate::numa;
 
 const CHECKS: Waiver = Waiver::info("libvirt.cpu.check", "left to the hypervisor");
 const MATCH: Waiver =
@@ -43,7 +44,9 @@ pub(crate) fn read(draft: &mut Draft<'_>) {
     cpu.waive_parts(&["@deprecated_features"], &CHECKS);
     // What the host's CPU has to be; the guest sees the model's.
     cpu.waive_parts(&["vendor"], &CHECKS);
-    cpu.waive_parts(&["numa"], &TUNING);
+    if let Some(numa) = cpu.child("numa") {
+        numa::read(numa, draft);
+    }
 }
 
 /// `<vcpu>` as a count of processors.

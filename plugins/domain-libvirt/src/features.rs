@@ -68,11 +68,12 @@ pub(crate) fn read(draft: &mut Draft<'_>) {
     read_board(features, draft);
 }
 
-/// As under libvirt; a UEFI cannot do without.
-fn read_without_acpi(place: Element<'_>, draft: &Draft<'_>) {
+/// As under libvirt, but for UEFI, which cannot do without: libvirt refuses that.
+fn read_without_acpi(place: Element<'_>, draft: &mut Draft<'_>) {
     if let Firmware::Uefi { .. } = draft.spec.boot.firmware {
-        return place.report(Severity::Error, "libvirt.features.acpi", || {
-            "UEFI needs ACPI: add <acpi/> to <features>".to_owned()
+        draft.spec.board.acpi = true;
+        return place.report(Severity::Warning, "libvirt.features.acpi", || {
+            "no <acpi/>: UEFI needs ACPI, and so the guest has it".to_owned()
         });
     }
     place.report(Severity::Info, "libvirt.features.acpi", || {

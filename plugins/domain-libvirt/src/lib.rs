@@ -30,6 +30,7 @@ mod lifecycle;
 mod machine;
 mod memory;
 mod metadata;
+mod numa;
 mod settings;
 mod sources;
 mod sysinfo;

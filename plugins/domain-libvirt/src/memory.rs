@@ -41,14 +41,17 @@ fn rounded(value: Value<'_>, size: u64) -> ByteSize {
     whole
 }
 
-fn rounded_up(size: u64) -> ByteSize {
+pub(crate) fn rounded_up(size: u64) -> ByteSize {
     ByteSize(size.div_ceil(1 << 20).saturating_mul(1 << 20))
 }
 
 /// An element with a number and an attribute `unit` (KiB where absent), in bytes.
 pub(crate) fn size(element: Element<'_>) -> Option<u64> {
-    let number = element.text();
-    let unit = element.attribute("unit");
+    scaled(element.text(), element.attribute("unit"))
+}
+
+/// A number and its unit (KiB where absent), in bytes.
+pub(crate) fn scaled(number: Value<'_>, unit: Option<Value<'_>>) -> Option<u64> {
     let factor = match unit {
         None => 1 << 10,
         Some(unit) => factor(unit.text).or_else(|| {

@@ -5,7 +5,7 @@ mod support;
 use domain_libvirt::{Settings, convert};
 use support::{assert_quiet, errors, run, run_with, warnings, with_devices, with_elements};
 use witvirt_sdk::core::spec::{
-    BootDevice, Chipset, ClockBase, CpuModel, FeaturePolicy, Firmware, RestartPolicy, TimerTick,
+    Chipset, ClockBase, CpuModel, FeaturePolicy, Firmware, RestartPolicy, TimerTick,
 };
 use witvirt_sdk::core::{ByteSize, Name};
 
@@ -103,9 +103,7 @@ fn boot_order_kernel_and_menu() {
     let conversion = run(&xml);
     assert_quiet(&conversion, &xml);
     let boot = conversion.machine.boot;
-    use BootDevice::{Cdrom, Disk, Floppy, Network};
-    assert_eq!(boot.order, [Cdrom, Disk, Network, Floppy]);
-    assert!(boot.menu);
+    assert_eq!((boot.order, boot.strict, boot.menu), (Vec::new(), Some(true), true));
     assert_eq!((boot.kernel.as_deref(), boot.initrd.as_deref()), (Some("/k"), Some("/i")));
     assert_eq!(boot.cmdline.as_deref(), Some("a=b  c"));
     assert_eq!(errors(&run(&with_firmware("", "<cmdline>x</cmdline>"))), ["libvirt.machine.invalid"]);
@@ -166,8 +164,8 @@ fn firmware_is_named_or_configured() {
 #[test]
 fn cpus_have_models_topologies_and_features() {
     for (cpu, expected) in [
-        ("", CpuModel::Default),
-        ("<cpu/>", CpuModel::Default),
+        ("", CpuModel::Named("qemu64".into())),
+        ("<cpu/>", CpuModel::Named("qemu64".into())),
         ("<cpu mode='host-passthrough'/>", CpuModel::Host),
         ("<cpu mode='host-model'/>", CpuModel::Default),
         ("<cpu mode='maximum'/>", CpuModel::Max),
@@ -223,7 +221,80 @@ fn enlightenments_are_cpu_features() {
         ]
     );
     let spinlocks = xml.replace("<ipi state='off'/>", "<spinlocks state='on' retries='8191'/>");
-    assert_eq!(warnings(&run(&spinlocks)), ["libvirt.features.hyperv"]);
+    let settings = run(&spinlocks).machine.cpu.settings;
+    let settings: Vec<_> = settings.iter().map(|set| (set.name.as_str(), set.value.as_str())).collect();
+    assert_eq!(settings, [("hv-spinlocks", "8191")]);
+    // A part of another enlightenment is not taken for the timer's.
+    let flush = xml.replace("<ipi state='off'/>", "<tlbflush state='on'><direct state='on'/></tlbflush>");
+    let features = run(&flush).machine.cpu.features;
+    assert!(features.iter().any(|feature| feature.name == "hv-tlbflush-direct"));
+}
+
+/// Of each class the first device is booted, by its name on its bus; a class without a device keeps its position.
+#[test]
+fn boot_classes_become_positions() {
+    let disk = |dev: &str, bus: &str, device: &str| {
+        format!(
+            "<disk type='file' device='{device}'><source file='/{dev}'/><target dev='{dev}' bus='{bus}'/></disk>"
+        )
+    };
+    let devices = [
+        disk("vdb", "virtio", "disk"),
+        disk("sda", "sata", "disk"),
+        disk("vda", "virtio", "disk"),
+        disk("sdb", "sata", "cdrom"),
+    ]
+    .concat();
+    for (order, expected) in [
+        ("", [None, None, Some(1), None]),
+        ("<boot dev='cdrom'/><boot dev='hd'/>", [None, None, Some(2), Some(1)]),
+        ("<boot dev='fd'/><boot dev='hd'/>", [None, None, Some(2), None]),
+        ("<boot dev='hd'/><boot dev='hd'/>", [None, None, Some(1), None]),
+    ] {
+        let xml = with_devices("q35", &devices).replace("</os>", &format!("{order}</os>"));
+        let conversion = run(&xml);
+        assert_quiet(&conversion, &xml);
+        let positions: Vec<_> = conversion.machine.disks.iter().map(|disk| disk.boot_index).collect();
+        assert_eq!(positions, expected, "{order}");
+    }
+}
+
+#[test]
+fn nodes_have_cpus_memory_and_distances() {
+    let numa = "<vcpu>4</vcpu><cpu><numa><cell id='0' cpus='0-1,3,^1' memory='32' unit='MiB'>\
+                <distances><sibling id='1' value='21'/></distances></cell>\
+                <cell id='1' cpus='1-2' memory='16' unit='MiB'/></numa></cpu>";
+    let xml = with_elements(numa);
+    let conversion = run(&xml);
+    assert_quiet(&conversion, &xml);
+    let machine = conversion.machine;
+    // The cells' memory is the machine's.
+    assert_eq!(machine.memory, witvirt_sdk::core::ByteSize::mib(48));
+    let nodes: Vec<_> =
+        machine.cpu.numa.iter().map(|node| (node.cpus.clone(), node.distances.clone())).collect();
+    assert_eq!(nodes, [(vec![0, 3], vec![10, 21]), (vec![1, 2], vec![21, 10])]);
+    for wrong in ["cpus='0-9'", "cpus='0-x'", "cpus='0-65535'"] {
+        let xml = xml.replace("cpus='0-1,3,^1'", wrong);
+        assert!(!errors(&run(&xml)).is_empty(), "{wrong}");
+    }
+}
+
+#[test]
+fn parts_of_the_board_are_carried_over() {
+    use witvirt_sdk::core::spec::{GenerationId, PanicDevice};
+    let xml = with_devices("q35", "<panic model='isa'/><panic model='hyperv'/>")
+        .replace("<acpi/>", "<acpi/><vmport state='off'/><smm state='on'/><vmcoreinfo/>");
+    let xml = xml.replace("</domain>", "<genid/><pm><suspend-to-mem enabled='no'/></pm></domain>");
+    let conversion = run(&xml);
+    assert_quiet(&conversion, &xml);
+    let board = conversion.machine.board;
+    assert_eq!((board.acpi, board.ps2, board.vmcoreinfo), (true, true, true));
+    assert_eq!((board.vmport, board.smm, board.suspend_to_memory), (Some(false), Some(true), Some(false)));
+    assert_eq!(board.generation_id, Some(GenerationId::Auto));
+    assert_eq!(board.panic, [PanicDevice::Isa, PanicDevice::Hyperv]);
+    assert!(!run(&xml.replace("<acpi/>", "")).machine.board.acpi);
+    let odd = xml.replace("<vmport state='off'/>", "<vmport state='on'/><ps2 state='off'/>");
+    assert_eq!(errors(&run(&odd)), ["libvirt.features.vmport"]);
 }
 
 #[test]

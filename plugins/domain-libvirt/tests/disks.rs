@@ -145,10 +145,15 @@ fn conflicts_between_disks_are_found() {
 fn scsi_disks_get_the_controller_that_libvirt_gives() {
     let scsi = "<disk type='file'><source file='/a'/><target dev='sda' bus='scsi'/></disk>";
     let conversion = run(&with_devices("q35", scsi));
-    let controller = &conversion.machine.controllers[0];
+    let scsi_of = |machine: &MachineSpec| {
+        let scsi = machine.controllers.iter().filter(|made| made.kind == ControllerKind::Scsi);
+        scsi.cloned().collect::<Vec<_>>()
+    };
+    let controller = &scsi_of(&conversion.machine)[0];
     assert_eq!((controller.kind, controller.model.as_deref()), (ControllerKind::Scsi, Some("lsilogic")));
     let with_model = format!("{scsi}<controller type='scsi' index='0' model='virtio-scsi'/>");
     let conversion = run(&with_devices("q35", &with_model));
-    assert_eq!(conversion.machine.controllers.len(), 1);
-    assert_eq!(conversion.machine.controllers[0].model.as_deref(), Some("virtio-scsi"));
+    let controllers = scsi_of(&conversion.machine);
+    assert_eq!(controllers.len(), 1);
+    assert_eq!(controllers[0].model.as_deref(), Some("virtio-scsi"));
 }

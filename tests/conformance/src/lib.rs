@@ -12,6 +12,7 @@ pub mod compare;
 pub mod corpus;
 pub mod harmless;
 pub mod options;
+pub mod start;
 pub mod view;
 
 pub use compare::{Difference, compare};

@@ -120,7 +120,7 @@ pub fn properties(name: &str, value: &str) -> Properties {
         };
         let value = plain(&value.replace('\0', ","));
         match found.get_mut(key) {
-            Some(more) if name == "netdev" || name == "smbios" => {
+            Some(more) if matches!(name, "netdev" | "smbios" | "numa") => {
                 more.push(';');
                 more.push_str(&value);
             }

@@ -114,6 +114,15 @@ impl View {
                 }
                 "vnc" => view.parts.push(Part { kind: "-vnc".to_owned(), properties: Properties::new() }),
                 "global" => globals.extend(global(read)),
+                "numa" => {
+                    let mut properties = read;
+                    // The node's memory: its size is all that a guest sees of it.
+                    let memory = properties.remove("memdev").and_then(|id| backends.named.get(&id));
+                    if let Some(size) = memory.and_then(|(_, read)| read.get("size")) {
+                        properties.insert("size".to_owned(), size.clone());
+                    }
+                    view.parts.push(Part { kind: "-numa".to_owned(), properties });
+                }
                 "smp" => view.parts.push(Part { kind: "-smp".to_owned(), properties: processors(read) }),
                 "kernel" | "initrd" | "append" | "bios" => {
                     let properties = Properties::from([("value".to_owned(), value.to_owned())]);

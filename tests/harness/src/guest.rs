@@ -84,11 +84,11 @@ fn fetch_kernel(directory: &Path, kernel: &Path, modules: &Path) -> Result<()> {
     let unpacked = directory.join("unpacked");
     let _ = fs::remove_dir_all(&unpacked);
     fs::create_dir_all(&unpacked)?;
-    if download(&unpacked, &package).is_err() {
+    if tools::download(&unpacked, &package).is_err() {
         tools::update_lists()?;
-        download(&unpacked, &package)?;
+        tools::download(&unpacked, &package)?;
     }
-    let archive = only_file(&unpacked, "deb")?;
+    let archive = tools::only_file(&unpacked, "deb")?;
     tools::run(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&unpacked))?;
     let release = package.trim_start_matches("linux-image-");
     let source = unpacked.join("lib/modules").join(release).join("kernel");
@@ -116,30 +116,24 @@ fn kernel_package() -> Result<String> {
     Ok(name.to_owned())
 }
 
-fn download(directory: &Path, package: &str) -> Result<()> {
-    // As root, apt drops to a user that may not write here, and then warns; the option keeps it quiet.
-    let mut apt = Command::new("apt-get");
-    apt.current_dir(directory).args(["-q", "-o", "APT::Sandbox::User=root", "download", package]);
-    tools::run(&mut apt).map(drop)
-}
-
-fn only_file(directory: &Path, extension: &str) -> Result<PathBuf> {
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|found| found == extension) {
-            return Ok(path);
-        }
-    }
-    bail!("no .{extension} file in {}", directory.display())
-}
-
 fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// Makes an initial RAM disk that boots a root disk with another kernel of this kind: `source` holds its modules.
+pub fn initrd_for(directory: &Path, source: &Path, target: &Path) -> Result<()> {
+    let modules = Tree::new(&directory.join("modules.tree"))?;
+    for module in MODULES {
+        let from = source.join(module);
+        fs::copy(&from, modules.path.join(base_name(module)))
+            .with_context(|| format!("no {}", from.display()))?;
+    }
+    make_initrd(directory, &modules.path, target)
+}
+
 fn make_initrd(directory: &Path, modules: &Path, target: &Path) -> Result<()> {
     let tree = Tree::new(&directory.join("initrd.tree"))?;
-    directories(&tree.path, &["bin", "dev", "modules", "root"])?;
+    directories(&tree.path, &["bin", "dev", "modules", "proc", "root"])?;
     busybox(&tree.path)?;
     file(&tree.path, "init", include_str!("../guest/init"), 0o755)?;
     let order: Vec<&str> = MODULES.iter().map(|module| base_name(module)).collect();

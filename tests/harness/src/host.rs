@@ -266,14 +266,23 @@ pub fn kill(pid: u32, signal: &str) {
 }
 
 /// Asks again and again until there is an answer, for as long as [`PATIENCE`].
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    wait_longer(PATIENCE, what, ask)
+}
+
+/// Asks again and again until there is an answer, for as long as `patience`.
+pub fn wait_longer<T>(
+    patience: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let start = Instant::now();
     loop {
         if let Some(answer) = ask()? {
             return Ok(answer);
         }
-        if start.elapsed() > PATIENCE {
-            bail!("waited {} s in vain for {what}", PATIENCE.as_secs());
+        if start.elapsed() > patience {
+            bail!("waited {} s in vain for {what}", patience.as_secs());
         }
         std::thread::sleep(Duration::from_millis(25));
     }

@@ -4,11 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod debian;
 pub mod efi;
 pub mod front;
 pub mod guest;
 pub mod host;
 pub mod macos;
+pub mod netboot;
 pub mod oci;
 pub mod registry;
 pub mod terminal;

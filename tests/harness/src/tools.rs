@@ -1,12 +1,13 @@
 //! Programs of the host that are needed, and how to get them.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// A program and the Debian package that has it.
+/// A program, or a file by its path, and the Debian package that has it.
 const NEEDED: [(&str, &str); 4] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
@@ -30,7 +31,7 @@ pub const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE.fd";
 pub const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS.fd";
 
 /// Programs and files that only tests need: oracles, and a second opinion on the host.
-const TESTED_WITH: [(&str, &str); 14] = [
+const TESTED_WITH: [(&str, &str); 19] = [
     ("qemu-img", "qemu-utils"),
     ("virt-host-validate", "libvirt-clients"),
     ("docker-registry", "docker-registry"),
@@ -42,9 +43,14 @@ const TESTED_WITH: [(&str, &str); 14] = [
     ("bzip2", "bzip2"),
     ("xz", "xz-utils"),
     ("zstd", "zstd"),
-    ("xmllint", "libxml2-utils"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("xorriso", "xorriso"),
+    ("bsdtar", "libarchive-tools"),
+    ("ssh", "openssh-client"),
     (OVMF_CODE, "ovmf"),
     ("mcopy", "mtools"),
+    ("xmllint", "libxml2-utils"),
+    ("/usr/lib/ISOLINUX/isolinux.bin", "isolinux"),
 ];
 
 /// Installs what the demo needs and is missing, by apt; does nothing when everything is there.
@@ -89,6 +95,26 @@ fn apt(arguments: &[&str]) -> Result<()> {
     };
     command.args(arguments).args(["-q", "-o", "Dpkg::Use-Pty=0"]).env("DEBIAN_FRONTEND", "noninteractive");
     run(&mut command).map(drop)
+}
+
+/// Downloads a package, without installing it.
+pub fn download(directory: &Path, package: &str) -> Result<()> {
+    // As root, apt drops to a user that may not write here, and then warns; the option keeps it quiet.
+    let mut apt = Command::new("apt-get");
+    apt.current_dir(directory).args(["-q", "-o", "APT::Sandbox::User=root", "download", package]);
+    run(&mut apt).map(drop)
+}
+
+/// The only file with an extension in a directory.
+pub fn only_file(directory: &Path, extension: &str) -> Result<PathBuf> {
+    let wanted = |path: &PathBuf| path.extension().is_some_and(|found| found == extension);
+    let found = entries(directory)?.into_iter().find(wanted);
+    found.with_context(|| format!("no .{extension} file in {}", directory.display()))
+}
+
+/// What a directory holds.
+pub fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect()
 }
 
 /// Refreshes the package lists.

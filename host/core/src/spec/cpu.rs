@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::ByteSize;
+
 /// Virtual CPUs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -22,6 +24,9 @@ pub struct Cpu {
     /// Other properties of the model, in QEMU's names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<CpuSetting>,
+    /// NUMA nodes that the guest sees; none when empty. Their memory is all of the machine's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numa: Vec<NumaNode>,
 }
 
 fn one() -> u32 {
@@ -36,6 +41,7 @@ impl Default for Cpu {
             model: CpuModel::default(),
             features: Vec::new(),
             settings: Vec::new(),
+            numa: Vec::new(),
         }
     }
 }
@@ -88,6 +94,20 @@ pub struct CpuSetting {
     pub name: String,
     /// A number, or for "vendor" and "hv-vendor-id" a text of at most 12 characters.
     pub value: String,
+}
+
+/// A NUMA node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NumaNode {
+    /// Its CPUs, by number from 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cpus: Vec<u32>,
+    /// Its memory.
+    pub memory: ByteSize,
+    /// How far it is to each node in turn: 10 to itself, 11 to 254 to another that can be reached; QEMU's when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub distances: Vec<u8>,
 }
 
 /// Whether a feature is there.

@@ -10,6 +10,7 @@ impl MachineSpec {
         for (index, setting) in self.cpu.settings.iter().enumerate() {
             check_setting(setting, &format!("cpu.settings[{index}]"), found);
         }
+        self.check_numa(found);
         let mut panics = HashSet::new();
         let repeated = self.board.panic.iter().any(|device| !panics.insert(device));
         found.refuse(repeated, "board.panic", "a device stands here twice");
@@ -54,6 +55,40 @@ impl MachineSpec {
             let most = sound.codecs.len() > 15;
             found.refuse(most, format!("sounds[{index}].codecs"), "more than 15");
         }
+    }
+}
+
+impl MachineSpec {
+    fn check_numa(&self, found: &mut Findings) {
+        let nodes = &self.cpu.numa;
+        if nodes.is_empty() {
+            return;
+        }
+        found.refuse(nodes.len() > 128, "cpu.numa", "more than 128 nodes");
+        let memory = nodes.iter().try_fold(0u64, |sum, node| sum.checked_add(node.memory.get()));
+        let whole = memory == Some(self.memory.get());
+        found.refuse(!whole, "cpu.numa", "the nodes' memory has to be the machine's, together");
+        let mut taken = HashSet::new();
+        for (index, node) in nodes.iter().enumerate() {
+            let path = format!("cpu.numa[{index}]");
+            let empty = node.memory.get() == 0 || node.memory.get() % 4096 != 0;
+            found.refuse(empty, format!("{path}.memory"), "not a multiple of 4 KiB above 0");
+            let wrong = node.cpus.iter().any(|cpu| *cpu >= self.cpu.count || !taken.insert(*cpu));
+            found.refuse(wrong, format!("{path}.cpus"), "a CPU that is not there, or stands here twice");
+            let distances = &node.distances;
+            let fits = distances.len() == nodes.len()
+                && distances
+                    .iter()
+                    .enumerate()
+                    .all(|(to, far)| if to == index { *far == 10 } else { *far > 10 });
+            found.refuse(
+                !distances.is_empty() && !fits,
+                format!("{path}.distances"),
+                "one for each node: 10 to itself, more to the others",
+            );
+        }
+        let given = nodes.iter().filter(|node| !node.distances.is_empty()).count();
+        found.refuse(given != 0 && given != nodes.len(), "cpu.numa", "distances of all nodes, or of none");
     }
 }
 

@@ -24,7 +24,7 @@ pub use boot::{
     Boot, BootDevice, Clock, ClockBase, Firmware, FirmwareFile, Smbios, SmbiosTable, Timer, TimerTick,
     TimerTrack,
 };
-pub use cpu::{Cpu, CpuFeature, CpuModel, CpuSetting, FeaturePolicy, Topology};
+pub use cpu::{Cpu, CpuFeature, CpuModel, CpuSetting, FeaturePolicy, NumaNode, Topology};
 pub use data::{DataFile, InvalidData, MAX_ALL_DATA, MAX_DATA, MAX_DATA_FILES, Withheld};
 pub use device::{
     BalloonOptions, Channel, Codec, Console, ConsoleTarget, Controller, ControllerKind, Input, InputBus,

@@ -217,7 +217,7 @@ pub struct Forward {
     /// Address to listen on; loopback when absent.
     #[serde(default = "loopback")]
     pub address: IpAddr,
-    /// Port on the host; 0 for any that is free.
+    /// Port on the host; 0: one that is free when the machine is created, and that it keeps.
     pub host_port: u16,
     /// Port in the guest.
     pub guest_port: u16,

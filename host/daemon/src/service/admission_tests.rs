@@ -57,6 +57,33 @@ fn decide(judges: &[Judge], spec: MachineSpec) -> Result<Admitted, Error> {
     admit(judges, &rules, spec, &review)
 }
 
+fn with_secret() -> MachineSpec {
+    machine(json!({ "disks": [{ "name": "seed", "source": { "data": {
+        "label": "cidata", "files": [{ "path": "user-data", "text": "hunter2" }] } } }] }))
+}
+
+#[test]
+fn policies_see_no_contents_and_cannot_lose_them() {
+    let looks = judge(|review| match review.object.to_string().contains("hunter2") {
+        true => Err("a secret".to_owned()),
+        false => halve(review),
+    });
+    let admitted = decide(&[looks], with_secret()).unwrap();
+    assert_eq!(admitted.spec.disks, with_secret().disks);
+    assert!(
+        !admitted.warnings.is_empty() && !admitted.warnings.join("").contains("disks"),
+        "{:?}",
+        admitted.warnings
+    );
+    let forges = judge(|review| {
+        let mut object = review.object.clone();
+        object["disks"][0]["source"]["data"]["files"][0]["path"] = json!("elsewhere");
+        Ok(Verdict::AllowWith(object))
+    });
+    let error = decide(&[forges], with_secret()).unwrap_err();
+    assert!(error.message.contains("withheld"), "{error:?}");
+}
+
 fn halve(review: &Review) -> Result<Verdict, String> {
     let mut object = review.object.clone();
     object["memory"] = (object["memory"].as_u64().unwrap() / 2).into();

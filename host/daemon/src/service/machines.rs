@@ -20,7 +20,7 @@ use witvirt_machine::{
 use super::admission::{Admitted, admit, sha256};
 use super::resources::StoreResources;
 use super::watch::Watch;
-use super::{Service, blocking, pipeline};
+use super::{Service, blocking, pipeline, ports};
 use crate::accounts;
 use crate::api::document::Conversion;
 use crate::api::machine::{CreateReply, CreateRequest, Definition};
@@ -44,8 +44,9 @@ impl Service {
         subject: String,
         watch: &Arc<Watch>,
     ) -> Result<CreateReply, Error> {
-        let (spec, diagnostics) = self.resolve(request.definition).await?;
+        let (mut spec, diagnostics) = self.resolve(request.definition).await?;
         let turn = self.admission.lock().await;
+        self.choose_ports(&mut spec, request.dry_run)?;
         let mut admitted = self.admit("create", spec, &subject, request.dry_run).await?;
         let start = request.start || admitted.spec.run.starts_at_creation();
         if start {
@@ -78,6 +79,22 @@ impl Service {
         }
         withhold(&mut reply.spec);
         Ok(reply)
+    }
+
+    /// Gives forwards their ports; a dry run chooses none.
+    fn choose_ports(&self, spec: &mut MachineSpec, dry_run: bool) -> Result<(), Error> {
+        if let Some(existing) = self.machines.inspect(&spec.name).ok().and_then(|detail| detail.spec) {
+            ports::keep(spec, &existing);
+        }
+        if dry_run {
+            return Ok(());
+        }
+        let specs = self
+            .machines
+            .list()
+            .into_iter()
+            .filter_map(|status| self.machines.inspect(&status.name).ok().and_then(|detail| detail.spec));
+        ports::assign(spec, specs.flat_map(|spec| ports::ports(&spec).collect::<Vec<_>>()).collect())
     }
 
     /// Admits a machine once more, since the host may be fuller than when it was created, and starts it; `lazy`: before

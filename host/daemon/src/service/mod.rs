@@ -10,6 +10,7 @@ mod lazy;
 mod machines;
 pub mod pipeline;
 mod plugins;
+mod ports;
 mod push;
 mod resources;
 pub mod trial;

@@ -137,6 +137,16 @@ fn the_kernel_mounts_it_both_ways() {
 }
 
 #[test]
+fn an_answer_file_is_where_windows_looks_for_it() {
+    let answers = files(&[("Autounattend.xml", b"<unattend/>"), ("Unattend.xml", b"<unattend/>")]);
+    let image = iso("unattendCD", &answers).unwrap();
+    if has("bsdtar") {
+        let arguments = ["-x", "-C", "OUT", "-f", "FILE", "--options", "!rockridge"];
+        assert_eq!(extracted("bsdtar", &arguments, &image), answers);
+    }
+}
+
+#[test]
 fn labels_stand_in_both_descriptors() {
     let image = iso("config-2", &files(&[("a", b"b")])).unwrap();
     assert_eq!(&image[16 * 2048 + 40..][..32], b"config-2                        ");

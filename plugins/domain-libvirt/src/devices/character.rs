@@ -78,12 +78,16 @@ pub(crate) fn read_channel<'a>(channel: Element<'a>, draft: &mut Draft<'a>) {
     let target = channel.child("target");
     let target = target.filter(|target| target.attribute("type").is_some_and(|kind| kind.text == "virtio"));
     let Some(target) = target else { return channel.waive(&OPTIONAL) };
+    let kind = channel.required("type");
+    let agent = kind.is_some_and(|kind| matches!(kind.text, "spicevmc" | "qemu-vdagent"));
+    // What libvirt calls those of SPICE.
     let name = target.attribute("name").map(|name| name.text.to_owned());
+    let name = name.or(agent.then(|| "com.redhat.spice.0".to_owned()));
     target.waive_parts(&["@state"], &RUNTIME);
     let address = channel.child("address");
     let controller =
         address.and_then(|address| address.attribute("controller")).and_then(Value::number::<u32>);
-    if let Some(kind) = channel.required("type") {
+    if let Some(kind) = kind {
         kind.waive(&UNCONNECTED);
     }
     channel.waive_parts(&["source", "protocol", "log", "clipboard", "mouse", "gl"], &RUNTIME);

@@ -1,61 +1,84 @@
-//! For plugins that convert domain documents (`witvirt:domain`): the trait that such a plugin implements over the types of
+//! For plugins that convert domain documents (`witvirt:domain`): the traits that such a plugin implements over the types of
 //! [`witvirt_core::domain`], and the macro that exports it.
 //!
-//! A hook that says in a comment which machine a document is for:
+//! A [`Hook`] goes from domain XML to domain XML and changes a few places of a [`crate::xml::Document`]; what it does not
+//! touch goes on byte for byte. Any other pair of media types is a [`Converter`]. Both have settings, which are parsed once;
+//! [`domain_converter!`](crate::domain_converter) is all the glue there is.
+//!
+//! A hook that gives network cards the model that an annotation of the machine asks for:
 //!
 //! ```
-//! use witvirt_sdk::core::domain::{DOMAIN_XML, Document, Outcome};
-//! use witvirt_sdk::domain::{Converter, Options};
+//! use witvirt_sdk::core::domain::{Diagnostic, Severity};
+//! use witvirt_sdk::domain::{Context, Hook};
+//! use witvirt_sdk::xml::Document;
 //! use witvirt_sdk::{Error, ErrorKind};
 //!
-//! pub struct Signature;
+//! pub struct NicModel;
 //!
+//! /// Unknown keys are refused, and each has a default.
 //! #[derive(Default, serde::Deserialize)]
 //! #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 //! pub struct Settings {
-//!     signed_by: Option<String>,
+//!     model: Option<String>,
 //! }
 //!
-//! impl Converter for Signature {
+//! impl Hook for NicModel {
 //!     const NAME: &str = env!("CARGO_PKG_NAME");
 //!     const VERSION: &str = env!("CARGO_PKG_VERSION");
-//!     const DESCRIPTION: &str = "adds a comment";
-//!     const SETTINGS_SCHEMA: Option<&str> = None;
+//!     const DESCRIPTION: &str = "the model of network cards";
+//!     const SETTINGS_SCHEMA: Option<&str> = None; // usually Some(include_str!("../settings.schema.json"))
 //!     type Settings = Settings;
 //!
 //!     fn check(settings: &Settings) -> Result<(), Error> {
-//!         if settings.signed_by.as_ref().is_some_and(|name| name.contains("--")) {
-//!             let message = "setting signed-by: \"--\" cannot stand in a comment: use another name";
+//!         if settings.model.as_deref() == Some("") {
+//!             let message = "setting model: is empty: use a model like \"virtio\", or leave the key away";
 //!             return Err(Error::new(ErrorKind::InvalidInput, message));
 //!         }
 //!         Ok(())
 //!     }
 //!
-//!     fn conversions() -> Vec<(&'static str, &'static str)> {
-//!         vec![(DOMAIN_XML, DOMAIN_XML)]
-//!     }
-//!
-//!     fn convert(
-//!         settings: &Settings,
-//!         input: &Document,
-//!         target: &str,
-//!         _options: &Options,
-//!     ) -> Result<Outcome, Error> {
-//!         let name = settings.signed_by.as_deref().unwrap_or("nobody");
-//!         let body = format!("{}<!-- {name} -->", input.body);
-//!         let document = Document { media_type: target.to_owned(), body };
-//!         Ok(Outcome { document, diagnostics: Vec::new() })
+//!     fn edit(settings: &Settings, domain: &mut Document, context: &Context) -> Vec<Diagnostic> {
+//!         let wanted = context.annotations.get("example.org/nic-model").or(settings.model.as_ref());
+//!         let Some(wanted) = wanted else { return Vec::new() };
+//!         let mut diagnostics = Vec::new();
+//!         for interface in domain.find_all(domain.root(), "devices/interface") {
+//!             if domain.attribute(interface, "type").as_deref() == Some("hostdev") {
+//!                 let message = "a card of the host's has no model: it stays as it is";
+//!                 let said = Diagnostic::new(Severity::Warning, "nic-model.hostdev", message);
+//!                 diagnostics.push(said.at(domain.path(interface), domain.line(interface)));
+//!                 continue;
+//!             }
+//!             // Idempotent: run again, this finds what it made.
+//!             let model = domain.find_or_append(interface, "model");
+//!             domain.set_attribute(model, "type", wanted);
+//!         }
+//!         diagnostics
 //!     }
 //! }
 //!
-//! // In the plugin's crate this is all the glue; natively it is nothing.
-//! witvirt_sdk::domain_converter!(Signature);
+//! // In the plugin's crate this is all the glue; natively it expands to nothing.
+//! witvirt_sdk::domain_converter!(NicModel);
 //!
-//! let settings = witvirt_sdk::domain::configure::<Signature>(r#"{"signed-by": "me"}"#).unwrap();
-//! let input = Document { media_type: DOMAIN_XML.into(), body: "<domain/>".into() };
-//! let made = witvirt_sdk::domain::convert::<Signature>(&settings, &input, DOMAIN_XML, "{}").unwrap();
-//! assert_eq!(made.document.body, "<domain/><!-- me -->");
+//! // Everything works without WebAssembly, too.
+//! use witvirt_sdk::core::domain::{DOMAIN_XML, Document as Text};
+//! use witvirt_sdk::domain::{configure, convert};
+//!
+//! let settings = configure::<NicModel>(r#"{"model": "virtio"}"#).unwrap();
+//! let body = "<domain><devices><!-- one --><interface type=\"user\"><mac address='02:00:00:00:00:01'/></interface>\
+//!             </devices></domain>";
+//! let input = Text { media_type: DOMAIN_XML.into(), body: body.into() };
+//! let options = r#"{"context": {"annotations": {"example.org/nic-model": "e1000"}}}"#;
+//! let made = convert::<NicModel>(&settings, &input, DOMAIN_XML, options).unwrap();
+//! assert_eq!(
+//!     made.document.body,
+//!     "<domain><devices><!-- one --><interface type=\"user\"><mac address='02:00:00:00:00:01'/><model type=\"e1000\"/>\
+//!      </interface></devices></domain>"
+//! );
+//! let error = configure::<NicModel>(r#"{"modle": "virtio"}"#).err().unwrap();
+//! assert!(error.message.starts_with("unknown setting: unknown field `modle`"));
 //! ```
+//!
+//! The crate `witvirt-testkit` runs hooks and compares: see its module `domain`.
 
 mod export;
 mod hook;
@@ -122,7 +145,7 @@ pub fn convert<C: Converter>(
     options: &str,
 ) -> Result<Outcome, Error> {
     let offered = C::conversions();
-    if !offered.iter().any(|pair| *pair == (input.media_type.as_str(), target)) {
+    if !offered.contains(&(input.media_type.as_str(), target)) {
         return Err(not_offered(&offered, input, target));
     }
     C::convert(settings, input, target, &Options::parse(options)?)

@@ -1,6 +1,5 @@
 //! Settings, from JSON to what a converter works with.
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Converter;
@@ -14,17 +13,13 @@ pub fn configure<C: Converter>(json: &str) -> Result<C::Settings, Error> {
     if json.trim() == "{}" {
         return checked::<C>(C::Settings::default());
     }
-    let object: Map<String, Value> = serde_json::from_str(json)
-        .map_err(|error| invalid(format!("settings are not a JSON object: {error}")))?;
-    if std::mem::size_of::<C::Settings>() == 0
-        && let Some(key) = object.keys().next()
+    // serde would take an array as well.
+    if json.trim_start().starts_with('{')
+        && let Ok(settings) = serde_json::from_str(json)
     {
-        return Err(invalid(format!("unknown setting \"{}\": {} has none", key.escape_debug(), C::NAME)));
+        return checked::<C>(settings);
     }
-    match C::Settings::deserialize(Value::Object(object.clone())) {
-        Ok(settings) => checked::<C>(settings),
-        Err(error) => Err(misfit::<C::Settings>(object, &error)),
-    }
+    Err(misfit::<C>(json))
 }
 
 fn checked<C: Converter>(settings: C::Settings) -> Result<C::Settings, Error> {
@@ -33,17 +28,38 @@ fn checked<C: Converter>(settings: C::Settings) -> Result<C::Settings, Error> {
 }
 
 /// serde says what is wrong with a value, but not of which key: the one that fails alone as well.
-fn misfit<T: serde::de::DeserializeOwned>(object: Map<String, Value>, whole: &serde_json::Error) -> Error {
+#[cold]
+fn misfit<C: Converter>(json: &str) -> Error {
+    let object: Map<String, Value> = match serde_json::from_str(json) {
+        Ok(object) => object,
+        Err(error) => return invalid(format!("settings are not a JSON object: {error}")),
+    };
+    let takes_none = std::mem::size_of::<C::Settings>() == 0;
     for (key, value) in object {
-        let alone = Map::from_iter([(key.clone(), value)]);
-        let Err(error) = T::deserialize(Value::Object(alone)) else { continue };
-        let unknown = error.to_string().starts_with(&format!("unknown field `{key}`"));
-        return match unknown {
+        let escaped = key.escape_debug();
+        if takes_none {
+            return invalid(format!("unknown setting \"{escaped}\": {} has none", C::NAME));
+        }
+        let alone = Value::Object(Map::from_iter([(key.clone(), value)])).to_string();
+        let Err(error) = serde_json::from_str::<C::Settings>(&alone) else { continue };
+        let error = without_place(&error);
+        return match error.starts_with(&format!("unknown field `{key}`")) {
             true => invalid(format!("unknown setting: {error}")),
-            false => invalid(format!("setting {}: {error}", key.escape_debug())),
+            false => invalid(format!("setting {escaped}: {error}")),
         };
     }
+    let whole = serde_json::from_str::<C::Settings>(json).err();
+    let whole = whole.map_or_else(|| "not readable".to_owned(), |error| without_place(&error));
     invalid(format!("settings: {whole}"))
+}
+
+/// Lines and columns are none of the config's.
+fn without_place(error: &serde_json::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(place) = text.rfind(" at line ") {
+        text.truncate(place);
+    }
+    text
 }
 
 fn invalid(mut message: String) -> Error {

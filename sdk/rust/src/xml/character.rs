@@ -11,6 +11,8 @@ pub(super) const TEXT_STOP: u8 = 2;
 pub(super) const VALUE_STOP: u8 = 4;
 /// Blank.
 pub(super) const SPACE: u8 = 8;
+/// Part of a name without doubt, and no colon.
+pub(super) const PLAIN_NAME: u8 = 16;
 
 const fn classes() -> [u8; 256] {
     let mut table = [0; 256];
@@ -20,6 +22,9 @@ const fn classes() -> [u8; 256] {
         let mut class = 0;
         if b.is_ascii_alphanumeric() || matches!(b, b':' | b'_' | b'-' | b'.') || b >= 0x80 {
             class |= NAME;
+        }
+        if b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.') {
+            class |= PLAIN_NAME;
         }
         let control = b < 0x20 && !matches!(b, b'\t' | b'\n');
         if control || matches!(b, b'<' | b'&' | b']' | 0xef) {

@@ -118,6 +118,7 @@ impl Document {
 
     /// Gives an attribute a value, adding it behind the others where there is none. The name is one as in
     /// [`Document::attribute`], or with a prefix that is declared; the quotes stay what they are, or follow the neighbours.
+    /// Namespaces are declared by [`Document::declare_namespace`].
     pub fn set_attribute(&mut self, id: Id, name: &str, value: impl AsRef<str>) {
         let value = value.as_ref();
         if let Some(at) = self.find_pair(id, name) {

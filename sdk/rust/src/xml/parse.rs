@@ -2,7 +2,7 @@
 //! document type declarations.
 
 use super::character::{
-    CLASS, NAME, SPACE, TEXT_STOP, VALUE_STOP, continues_name, is_allowed, reference, starts_name,
+    CLASS, NAME, PLAIN_NAME, SPACE, TEXT_STOP, VALUE_STOP, continues_name, is_allowed, reference, starts_name,
 };
 use super::error::{
     Fault, MAX_ATTRIBUTES, MAX_BYTES, MAX_DEPTH, MAX_NAME, MAX_NAMESPACES, MAX_NODES, ParseError, clipped,
@@ -452,13 +452,17 @@ impl<'s> Parser<'s> {
     fn name(&mut self) -> Result<QName, Failure> {
         let start = self.at;
         let rest = self.rest();
-        let len = rest.iter().position(|byte| CLASS[usize::from(*byte)] & NAME == 0).unwrap_or(rest.len());
+        let not = |class: u8| move |byte: &u8| CLASS[usize::from(*byte)] & class == 0;
+        let mut len = rest.iter().position(not(PLAIN_NAME)).unwrap_or(rest.len());
+        let starts = rest.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
+        let more = rest.get(len).is_some_and(|byte| CLASS[usize::from(*byte)] & NAME != 0);
+        let simple = starts && !more;
+        if more {
+            len += rest[len..].iter().position(not(NAME)).unwrap_or(rest.len() - len);
+        }
         if len > MAX_NAME {
             return Err((Fault::TooMany { what: "bytes in a name", most: MAX_NAME }, start));
         }
-        let bytes = &rest[..len];
-        let simple = bytes.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_')
-            && bytes.iter().all(|byte| *byte < 0x80 && *byte != b':');
         self.at += len;
         let prefix = if simple { 0 } else { self.prefix(start)? };
         Ok(QName { start: start as u32, len: len as u16, prefix })

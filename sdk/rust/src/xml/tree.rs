@@ -21,7 +21,7 @@ impl Span {
         Self { start: start as u32, end: end as u32 }
     }
 
-    pub(super) fn of<'t>(self, text: &'t str) -> &'t str {
+    pub(super) fn of(self, text: &str) -> &str {
         text.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use witvirt_core::spec::{ConsoleTarget, MachineSpec};
 
 use super::board::Board;
+use super::controller;
 use super::{Machine, escape, unsupported};
 use crate::Error;
 
@@ -35,13 +36,14 @@ pub(super) fn plug(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(), E
         let id = format!("virtconsole{index}");
         board.device(&json!({ "driver": driver, "id": id, "bus": "serials0.0", "chardev": chardev }));
     }
-    for (index, channel) in spec.channels.iter().enumerate() {
+    let controllers = controller::channels(spec);
+    for (index, (channel, controller)) in spec.channels.iter().zip(controllers).enumerate() {
         let chardev = format!("channel{index}");
         board.option("-chardev", format!("null,id={chardev}"));
         let mut device = Map::new();
         device.insert("driver".to_owned(), json!("virtserialport"));
         device.insert("id".to_owned(), json!(format!("virtport{index}")));
-        device.insert("bus".to_owned(), json!(format!("serials{}.0", channel.controller.unwrap_or(0))));
+        device.insert("bus".to_owned(), json!(format!("serials{}.0", controller)));
         device.insert("chardev".to_owned(), json!(chardev));
         if let Some(name) = &channel.name {
             device.insert("name".to_owned(), json!(name));

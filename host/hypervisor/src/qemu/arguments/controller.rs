@@ -15,6 +15,10 @@ use crate::Error;
 const SATA_PORTS: u32 = 6;
 /// The last SATA controller that is added without being named.
 const SATA_CONTROLLERS: u32 = 15;
+/// Ports of a virtio-serial controller that does not say how many.
+const VIRTIO_PORTS: u32 = 31;
+/// Channels that name no controller find room on one of these.
+const CHANNEL_CONTROLLERS: u32 = 31;
 /// Drives on the two channels of the PIIX3.
 const IDE_DRIVES: u32 = 4;
 
@@ -92,10 +96,37 @@ fn wanted(spec: &MachineSpec) -> Result<Wanted<'_>, Error> {
     if !spec.consoles.is_empty() {
         wanted.entry((Kind::VirtioSerial, 0)).or_default();
     }
-    for channel in &spec.channels {
-        wanted.entry((Kind::VirtioSerial, channel.controller.unwrap_or(0))).or_default();
+    for controller in channels(spec) {
+        wanted.entry((Kind::VirtioSerial, controller)).or_default();
     }
     Ok(wanted)
+}
+
+/// The virtio-serial controller of each channel: the one it names, else the first with room.
+pub(super) fn channels(spec: &MachineSpec) -> Vec<u32> {
+    let room = |index: u32| {
+        let named = |controller: &&Controller| {
+            controller.kind == ControllerKind::VirtioSerial && controller.index == index
+        };
+        let ports = spec.controllers.iter().find(named).and_then(|controller| controller.ports);
+        // Port 0 is kept for a console, of which each takes one on controller 0.
+        let consoles = if index == 0 { spec.consoles.len().saturating_sub(1) } else { 0 };
+        (ports.unwrap_or(VIRTIO_PORTS) as usize).saturating_sub(1).saturating_sub(consoles)
+    };
+    let mut taken = BTreeMap::<u32, usize>::new();
+    for index in spec.channels.iter().filter_map(|channel| channel.controller) {
+        *taken.entry(index).or_default() += 1;
+    }
+    let place = |channel: &witvirt_core::spec::Channel| {
+        if let Some(index) = channel.controller {
+            return index;
+        }
+        let free = |index: &u32| taken.get(index).copied().unwrap_or(0) < room(*index);
+        let index = (0..CHANNEL_CONTROLLERS).find(free).unwrap_or(0);
+        *taken.entry(index).or_default() += 1;
+        index
+    };
+    spec.channels.iter().map(place).collect()
 }
 
 fn needs_usb(spec: &MachineSpec) -> bool {

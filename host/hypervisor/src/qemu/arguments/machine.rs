@@ -1,5 +1,6 @@
 //! Board, processors, memory, clock and identity.
 
+use serde_json::json;
 use witvirt_core::spec::{
     Chipset, ClockBase, Cpu, CpuFeature, CpuModel, CpuSetting, FeaturePolicy, Firmware, PanicDevice,
     SmbiosTable, Timer, TimerTick, TimerTrack,
@@ -27,6 +28,7 @@ pub(super) fn base(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(), E
     board.option("-smp", processors(&spec.cpu));
     board.option("-cpu", cpu(machine, &clock)?);
     board.option("-m", format!("size={}B", spec.memory.get()));
+    numa(&spec.cpu, board);
     power_states(machine, board)?;
     smbios(machine, board)
 }
@@ -53,6 +55,38 @@ fn power_states(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(), Erro
         board.option("-global", format!("{bridge}.pci-hole64-size={}", size.get()));
     }
     Ok(())
+}
+
+/// Memory and CPUs by node, and how far these are from each other.
+fn numa(cpu: &Cpu, board: &mut Board<'_>) {
+    for (index, node) in cpu.numa.iter().enumerate() {
+        let id = format!("node{index}");
+        board.json(
+            "-object",
+            &json!({ "qom-type": "memory-backend-ram", "id": id, "size": node.memory.get() }),
+        );
+        let cpus: String = ranges(&node.cpus).iter().map(|range| format!(",cpus={range}")).collect();
+        board.option("-numa", format!("node,nodeid={index}{cpus},memdev={id}"));
+    }
+    for (from, node) in cpu.numa.iter().enumerate() {
+        for (to, distance) in node.distances.iter().enumerate() {
+            board.option("-numa", format!("dist,src={from},dst={to},val={distance}"));
+        }
+    }
+}
+
+/// Numbers as "0-3" and "5".
+fn ranges(numbers: &[u32]) -> Vec<String> {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable();
+    sorted
+        .chunk_by(|a, b| a.checked_add(1) == Some(*b))
+        .map(|run| match run {
+            [only] => only.to_string(),
+            [first, .., last] => format!("{first}-{last}"),
+            [] => String::new(),
+        })
+        .collect()
 }
 
 /// What the timers of the spec change elsewhere.

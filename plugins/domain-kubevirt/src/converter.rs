@@ -162,3 +162,78 @@ pub fn machines(text: &str) -> Result<String, ReadError> {
     }
     Ok(json!({"machines": machines}).to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use witvirt_sdk::core::domain::{CONTEXT_JSON, DOMAIN_XML, Document, KUBEVIRT, MACHINES_JSON};
+    use witvirt_sdk::domain::{configure, convert};
+    use witvirt_sdk::{Error, ErrorKind};
+
+    use super::KubeVirt;
+    use crate::{HostPorts, OtherNetworks, Settings};
+
+    const TWO: &str = "
+{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {name: a, namespace: n}, spec: {domain: {memory: {guest: 1Gi}, devices: {}}}}
+---
+{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {name: b}, spec: {domain: {memory: {guest: 1Gi}, devices: {}}}}
+";
+
+    fn run(text: &str, target: &str, options: &str) -> Result<String, Error> {
+        let input = Document { media_type: KUBEVIRT.to_owned(), body: text.to_owned() };
+        convert::<KubeVirt>(&Settings::default(), &input, target, options)
+            .map(|outcome| outcome.document.body)
+    }
+
+    #[test]
+    fn offers_three_documents() {
+        let machines: Value = serde_json::from_str(&run(TWO, MACHINES_JSON, "{}").unwrap()).unwrap();
+        assert_eq!(machines, json!({"machines": [{"name": "a", "namespace": "n"}, {"name": "b"}]}));
+        let context: Value =
+            serde_json::from_str(&run(TWO, CONTEXT_JSON, r#"{"select": "a"}"#).unwrap()).unwrap();
+        assert_eq!((&context["name"], &context["namespace"]), (&json!("a"), &json!("n")));
+        assert!(run(TWO, DOMAIN_XML, r#"{"select": "b", "name": "c"}"#).unwrap().contains("<name>c</name>"));
+    }
+
+    #[test]
+    fn refuses_with_the_kind_of_error() {
+        for (text, options, kind, part) in [
+            (TWO, "{}", ErrorKind::InvalidInput, "the text holds 2 machines: choose one of n/a, b"),
+            (TWO, r#"{"select": "z"}"#, ErrorKind::InvalidInput, "0 machines that are called \"z\""),
+            ("a: [", "{}", ErrorKind::InvalidInput, "not YAML: "),
+            (&*"- ".repeat(100), "{}", ErrorKind::Limit, "more than 64 levels, at line 1"),
+        ] {
+            let error = run(text, DOMAIN_XML, options).unwrap_err();
+            assert_eq!(error.kind, kind, "{text}");
+            assert!(error.message.contains(part), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn settings_and_their_schema_agree() {
+        let json = r#"{"kernel-directory": "/k", "host-ports": "same", "other-networks": "unplugged"}"#;
+        let settings = configure::<KubeVirt>(json).unwrap();
+        assert_eq!(settings.kernel_directory.as_deref(), Some("/k"));
+        assert_eq!(
+            (settings.host_ports, settings.other_networks),
+            (HostPorts::Same, OtherNetworks::Unplugged)
+        );
+        let schema: Value = serde_json::from_str(Settings::SCHEMA).unwrap();
+        let given: Value = serde_json::from_str(json).unwrap();
+        for (key, property) in schema["properties"].as_object().unwrap() {
+            assert!(given.get(key).is_some(), "{key}");
+            for value in property["enum"].as_array().into_iter().flatten() {
+                configure::<KubeVirt>(&json!({key: value}).to_string()).unwrap();
+            }
+        }
+        assert_eq!(schema["properties"].as_object().unwrap().len(), given.as_object().unwrap().len());
+        for (json, part) in [
+            (r#"{"kernel-directory": "k"}"#, "setting kernel-directory: \"k\" is not an absolute path"),
+            (r#"{"host-ports": "any"}"#, "host-ports"),
+            (r#"{"hostports": "free"}"#, "hostports"),
+        ] {
+            let error = configure::<KubeVirt>(json).unwrap_err();
+            assert!(error.message.contains(part), "{}", error.message);
+        }
+    }
+}

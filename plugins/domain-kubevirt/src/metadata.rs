@@ -260,7 +260,8 @@ fn strategy(draft: &Draft<'_>) -> Option<&'static str> {
         && start.choose(&[("Paused", ())]).is_some()
     {
         start.warn("kubevirt.run", || {
-            "the machine does not start paused by itself: start it with `witvirt start --paused`".to_owned()
+            "the machine does not start paused: its boot menu is on, or pause it with `witvirt pause`"
+                .to_owned()
         });
     }
     if !draft.machine.is_vm() {

@@ -3,10 +3,12 @@
 //! `tests/corpus.txt` is the table; `BLESS=1 cargo test -p domain-kubevirt --test corpus` writes it anew. What is refused there is
 //! refused for the reason that stands beside it.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use domain_kubevirt::{OtherNetworks, Settings, convert, machines};
 use witvirt_sdk::core::domain::Severity;
@@ -25,11 +27,6 @@ const TOGETHER: &[(&str, &[&str])] = &[
 /// Files that need settings.
 const SETTLED: &[&str] =
     &["vmi-kernel-boot.yaml", "vmi-multus-multiple-net.yaml", "vmi-multus-ptp.yaml", "vmi-sriov.yaml"];
-
-fn data() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/kubevirt");
-    path.is_dir().then_some(path)
-}
 
 fn manifests(directory: &Path, found: &mut BTreeMap<String, String>, root: &Path) {
     for entry in fs::read_dir(directory).unwrap() {
@@ -69,10 +66,7 @@ fn rows(name: &str, text: &str, settings: &Settings, table: &mut String) {
 
 #[test]
 fn examples_convert_or_are_refused_with_the_listed_reason() {
-    let Some(data) = data() else {
-        println!("skipped: KubeVirt's examples are not at ../shared/data/kubevirt");
-        return;
-    };
+    let Some(data) = support::data("kubevirt") else { return };
     let mut found = BTreeMap::new();
     for directory in ["examples", "cdi-examples", "intel-virtualization", "sidecar-injector"] {
         manifests(&data.join(directory), &mut found, &data);
@@ -104,7 +98,7 @@ fn examples_convert_or_are_refused_with_the_listed_reason() {
             rows(&format!("{name} + {}", others.join(" + ")), &text, &settings, &mut table);
         }
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus.txt");
+    let path = support::here("tests/corpus.txt");
     if std::env::var_os("BLESS").is_some() {
         fs::write(&path, &table).unwrap();
     }
@@ -118,10 +112,7 @@ fn examples_convert_or_are_refused_with_the_listed_reason() {
 
 #[test]
 fn shipped_instancetypes_and_preferences_expand() {
-    let Some(data) = data() else {
-        println!("skipped: the instancetypes are not at ../shared/data/kubevirt");
-        return;
-    };
+    let Some(data) = support::data("kubevirt") else { return };
     let read = |name: &str| fs::read_to_string(data.join("instancetypes").join(name)).unwrap();
     let types = read("common-clusterinstancetypes-bundle.yaml");
     let preferences = read("common-clusterpreferences-bundle.yaml");

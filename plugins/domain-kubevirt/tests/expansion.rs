@@ -1,7 +1,5 @@
 //! Instancetypes, preferences and defaults.
 
-mod support;
-
 use domain_kubevirt::{Conversion, Settings, convert};
 use witvirt_sdk::domain::Options;
 

@@ -166,6 +166,16 @@ fn volumes_that_cannot_be_are_named() {
 }
 
 #[test]
+fn secrets_are_not_repeated() {
+    let text = instance(&format!("{MEMORY}, volumes: [{{name: a, secret: {{secretName: s}}}}]"))
+        + "---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: 'hunter*two'}\nstringData: {b: 12345678}\n";
+    let (_, told) = run(&text);
+    assert!(told.contains("Error kubevirt.value.invalid Secret/s:data.a: is not base64"), "{told}");
+    assert!(told.contains("Secret/s:stringData.b: found a number, a string is wanted"), "{told}");
+    assert!(!told.contains("hunter") && !told.contains("12345678"), "{told}");
+}
+
+#[test]
 fn cloud_init_gets_what_a_cluster_would_give_it() {
     let text = instance(&format!(
         "hostname: web, {MEMORY}, accessCredentials: [{{sshPublicKey: {{source: {{secret: {{secretName: keys}}}}, propagationMethod: \

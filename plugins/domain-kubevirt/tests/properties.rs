@@ -1,8 +1,6 @@
 //! Whatever stands in a manifest, a conversion ends with an answer.
 
-mod support;
-
-use std::fs;
+use std::sync::LazyLock;
 
 use domain_kubevirt::{Settings, context, convert, machines};
 use proptest::prelude::*;
@@ -12,8 +10,13 @@ use witvirt_sdk::domain::Options;
 
 /// A document with one of everything, as JSON values of its documents.
 fn everything() -> Vec<Value> {
-    let text = fs::read_to_string(support::here("tests/golden/everything.yaml")).unwrap();
-    let context: Value = serde_json::from_str(&context(&text, &Options::default()).unwrap()).unwrap();
+    static DOCUMENTS: LazyLock<Vec<Value>> = LazyLock::new(read);
+    DOCUMENTS.clone()
+}
+
+fn read() -> Vec<Value> {
+    let text = include_str!("golden/everything.yaml");
+    let context: Value = serde_json::from_str(&context(text, &Options::default()).unwrap()).unwrap();
     let mut instance = context["resource"].clone();
     // What the defaults have filled in has to be as robust as what users write.
     instance["metadata"]["namespace"] = json!("lab");
@@ -104,7 +107,7 @@ fn every_field_takes_any_type() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_value_in_place_of_any_field(index in any::<prop::sample::Index>(), value in any_json()) {

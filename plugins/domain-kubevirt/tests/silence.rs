@@ -3,9 +3,10 @@
 //! The fields are in `tests/fields.txt`, which `BLESS=1 cargo test -p domain-kubevirt --test silence` writes anew from KubeVirt's
 //! OpenAPI document.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
 use domain_kubevirt::{Conversion, Settings, convert};
 use serde_json::{Value, json};
@@ -24,10 +25,6 @@ const OPAQUE: &[&str] = &[
 
 /// Codes that say that the test's value is wrong, not that the field is known.
 const WRONG: &[&str] = &["kubevirt.value.invalid", "kubevirt.value.type"];
-
-fn here(path: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
 
 /// Paths of all fields below a definition, with the kind of value: "string", "boolean", "integer", "quantity", "object", "map",
 /// "strings".
@@ -68,12 +65,12 @@ fn walk(definitions: &Value, name: &str, path: &str, depth: usize, fields: &mut 
 }
 
 fn bless() {
-    let swagger = fs::read_to_string(here("../../../shared/data/kubevirt/swagger.json")).unwrap();
+    let swagger = fs::read_to_string(support::data("kubevirt/swagger.json").unwrap()).unwrap();
     let swagger: Value = serde_json::from_str(&swagger).unwrap();
     let mut fields = BTreeSet::new();
     walk(&swagger["definitions"], "v1.VirtualMachineInstanceSpec", "", 0, &mut fields);
     let lines: Vec<_> = fields.into_iter().collect();
-    fs::write(here("tests/fields.txt"), lines.join("\n") + "\n").unwrap();
+    fs::write(support::here("tests/fields.txt"), lines.join("\n") + "\n").unwrap();
 }
 
 /// A machine that has one of what most fields stand in.
@@ -285,7 +282,7 @@ fn every_field_of_the_schema_shows() {
     if std::env::var_os("BLESS").is_some() {
         bless();
     }
-    let fields = fs::read_to_string(here("tests/fields.txt")).unwrap();
+    let fields = fs::read_to_string(support::here("tests/fields.txt")).unwrap();
     let mut silent = Vec::new();
     let mut tried = 0;
     for line in fields.lines() {
@@ -307,7 +304,7 @@ fn every_field_of_the_schema_shows() {
 
 #[test]
 fn odd_names_are_reported_wherever_they_stand() {
-    let fields = fs::read_to_string(here("tests/fields.txt")).unwrap();
+    let fields = fs::read_to_string(support::here("tests/fields.txt")).unwrap();
     let mut silent = Vec::new();
     let mut tried = 0;
     for line in fields.lines().filter(|line| line.ends_with(" object")) {

@@ -70,7 +70,7 @@ pub(super) fn read<'a>(draft: &mut Draft<'a>, order: &mut BootOrder<'a>) -> Vec<
     let mut names = Names::default();
     let mut seen: Vec<&str> = Vec::new();
     let mut parts = Vec::new();
-    for disk in draft.devices.list("disks") {
+    for disk in draft.devices.bounded_list("disks", volumes::MOST) {
         let Some(alias) = alias(disk) else { continue };
         let Some(name) = disk.text("name") else { continue };
         if seen.contains(&name) {

@@ -7,6 +7,8 @@ use crate::draft::{Draft, alias, alias_element};
 use crate::settings::{HostPorts, OtherNetworks};
 use crate::tree::{Field, Waiver, quote};
 
+/// Most interfaces and networks.
+const MOST: usize = 64;
 /// Most ports of an interface.
 const MOST_PORTS: usize = 256;
 const MODELS: &[&str] = &[
@@ -61,8 +63,8 @@ const BINDINGS: [(&str, Binding); 8] = [
 ];
 
 pub(super) fn read<'a>(draft: &mut Draft<'a>, order: &mut BootOrder<'a>) -> Vec<Element> {
-    let networks = draft.spec.list("networks");
-    let interfaces = draft.devices.list("interfaces");
+    let networks = draft.spec.bounded_list("networks", MOST);
+    let interfaces = draft.devices.bounded_list("interfaces", MOST);
     let mut parts = Vec::new();
     for interface in &interfaces {
         let Some(alias) = alias(*interface) else { continue };

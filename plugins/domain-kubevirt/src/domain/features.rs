@@ -5,7 +5,7 @@ use crate::tree::Field;
 use witvirt_sdk::xml::Element;
 
 /// KubeVirt's names of plain enlightenments, and libvirt's.
-const HYPERV: &[(&'static str, &'static str)] = &[
+const HYPERV: &[(&str, &str)] = &[
     ("relaxed", "relaxed"),
     ("vapic", "vapic"),
     ("vpindex", "vpindex"),

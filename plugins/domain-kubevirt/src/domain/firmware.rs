@@ -56,6 +56,10 @@ pub(super) fn read(draft: &Draft<'_>) -> Element {
         }
         firmware.waive_fields(&["acpi"], &ACPI);
     }
+    // KubeVirt gives who starts a machine paused the time to get into its firmware.
+    if draft.spec.text("startStrategy") == Some("Paused") {
+        parts.push(Element::new("bootmenu").attribute("enable", "yes"));
+    }
     parts.push(Element::new("smbios").attribute("mode", "sysinfo"));
     parts.into_iter().fold(os, Element::child)
 }

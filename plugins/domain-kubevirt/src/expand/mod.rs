@@ -176,16 +176,13 @@ fn follow(manifest: &mut Manifest, machine: &Machine, reference: &Reference) -> 
 
 /// Copies annotations that the instance does not have.
 fn annotate(tree: &mut Tree, machine: &Machine, from: &Referenced) -> Option<()> {
-    let Some(source) = tree.child(from.spec, "annotations") else { return Some(()) };
-    let entries: Vec<(String, Id)> = {
-        let field = tree.field(from.spec).get("annotations")?;
-        field.cover();
-        field.entries().into_iter().map(|(name, value)| (name.to_owned(), value.id)).collect()
-    };
+    let Some(field) = tree.field(from.spec).get("annotations") else { return Some(()) };
+    field.cover();
+    let entries: Vec<(String, Id)> =
+        field.entries().into_iter().map(|(name, value)| (name.to_owned(), value.id)).collect();
     let annotations = tree.ensure_map(machine.metadata, &["annotations"], from.origin)?;
     for (name, value) in entries {
         tree.default_copy(annotations, &name, value, from.origin)?;
     }
-    let _ = source;
     Some(())
 }

@@ -169,6 +169,20 @@ impl<'a> Field<'a> {
         self.get(name).map(Self::items).unwrap_or_default()
     }
 
+    /// Not more than so many elements; it is an error that there are more.
+    pub(crate) fn bounded_list(self, name: &'static str, most: usize) -> Vec<Self> {
+        let mut items = self.list(name);
+        if items.len() > most {
+            for item in items.split_off(most) {
+                item.cover();
+            }
+            if let Some(list) = self.get(name) {
+                list.error("kubevirt.value.invalid", || format!("has more than {most} elements"));
+            }
+        }
+        items
+    }
+
     /// Names and values of an object whose names are free.
     pub(crate) fn entries(self) -> Vec<(&'a str, Self)> {
         if !self.object() {
@@ -186,6 +200,16 @@ impl<'a> Field<'a> {
         };
         self.mark();
         Some(text)
+    }
+
+    /// A string that may be a secret: no message repeats what stands there.
+    pub(crate) fn private_string(self) -> Option<&'a str> {
+        if let Kind::Text(_) = self.kind() {
+            return self.string();
+        }
+        self.cover();
+        self.error("kubevirt.value.type", || format!("found {}, a string is wanted", self.kind().name()));
+        None
     }
 
     pub(crate) fn boolean(self) -> Option<bool> {

@@ -1,6 +1,7 @@
 //! YAML, event by event: the parser keeps its state on the heap, and the tree is built without recursion, so that depth and
 //! size are bounded here. Aliases are copied within the same bounds.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
@@ -26,10 +27,37 @@ struct Builder<'t> {
     line: u32,
 }
 
+/// Most flow indicators between two events. A collection in flow style may turn out to be a key, and the scanner keeps all tokens
+/// until it knows.
+const MAX_INDICATORS: usize = 1 << 17;
+
+/// The text, which ends early when the scanner has to keep too much of it.
+struct Watched<'a> {
+    chars: std::str::Chars<'a>,
+    indicators: &'a Cell<usize>,
+}
+
+impl Iterator for Watched<'_> {
+    type Item = char;
+
+    fn next(&mut self) -> Option<char> {
+        let next = self.chars.next()?;
+        if matches!(next, ',' | ':' | '{' | '}' | '[' | ']') {
+            self.indicators.set(self.indicators.get() + 1);
+        }
+        (self.indicators.get() <= MAX_INDICATORS).then_some(next)
+    }
+}
+
 pub(super) fn parse(text: &str, tree: &mut Tree) -> Result<(), ParseError> {
-    let mut parser = Parser::new_from_str(text);
+    let indicators = Cell::new(0);
+    let mut parser = Parser::new_from_iter(Watched { chars: text.chars(), indicators: &indicators });
     let mut builder = Builder { tree, open: Vec::new(), anchors: BTreeMap::new(), line: 1 };
     while let Some(event) = parser.next_event() {
+        if indicators.replace(0) > MAX_INDICATORS {
+            let line = builder.line;
+            return Err(ParseError::TooLarge { what: "values in flow style", most: MAX_INDICATORS, line });
+        }
         let (event, span) = event.map_err(|error| syntax(&error))?;
         builder.line = u32::try_from(span.start.line()).unwrap_or(u32::MAX);
         builder.take(event)?;
@@ -252,6 +280,11 @@ mod tests {
         for text in [laughs, merges, "[".repeat(100_000), "- ".repeat(1000), "a: b\n---\n".repeat(70_000)] {
             let error = Tree::parse(&text).err().unwrap();
             assert!(matches!(error, ParseError::TooLarge { .. } | ParseError::Syntax { .. }), "{error}");
+        }
+        for item in ["a: b, ", "a: b,\n"] {
+            let flow = "{".to_owned() + &item.repeat(100_000) + "}";
+            let error = Tree::parse(&flow).err().unwrap();
+            assert!(matches!(error, ParseError::TooLarge { what: "values in flow style", .. }), "{error}");
         }
         let error = Tree::parse(&" ".repeat(5 << 20)).err().unwrap();
         assert!(matches!(error, ParseError::TooLarge { what: "bytes", .. }), "{error}");

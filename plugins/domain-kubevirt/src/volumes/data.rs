@@ -77,7 +77,7 @@ fn items<'a>(object: Field<'a>, maps: &[(&'static str, bool)]) -> Vec<Item<'a>> 
     let mut items: Vec<Item<'a>> = Vec::new();
     for (map, encoded) in maps {
         for (key, value) in object.get(map).map(Field::entries).unwrap_or_default() {
-            let Some(text) = value.string() else { continue };
+            let Some(text) = value.private_string() else { continue };
             let bytes = if *encoded { decode(value, text) } else { Some(text.as_bytes().to_vec()) };
             let Some(bytes) = bytes else { continue };
             items.retain(|item| item.key != key);

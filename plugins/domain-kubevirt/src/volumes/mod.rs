@@ -12,6 +12,8 @@ use witvirt_sdk::xml::Element;
 use crate::draft::Draft;
 use crate::tree::{Field, Waiver, quote};
 
+/// Most volumes and disks of a machine.
+pub(crate) const MOST: usize = 256;
 const DUMP: Waiver = Waiver::info("kubevirt.volume.utility", "for dumps in a cluster: not attached");
 const LAUNCHER: Waiver =
     Waiver::error("kubevirt.device.filesystem", "witvirt shares no directories with guests");
@@ -98,7 +100,7 @@ fn waived(field: Field<'_>, waiver: &Waiver) -> Content {
 pub(crate) fn read<'a>(draft: &mut Draft<'a>) -> Volumes<'a> {
     let mut volumes: Vec<(&str, Option<Content>, Field<'a>)> = Vec::new();
     let mut cloud_init = None;
-    for volume in draft.spec.list("volumes") {
+    for volume in draft.spec.bounded_list("volumes", MOST) {
         let name = volume.required("name");
         if let Some(name) = name
             && volumes.iter().any(|(other, ..)| *other == name)

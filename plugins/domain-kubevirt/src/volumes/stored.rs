@@ -68,7 +68,22 @@ fn volume<'a>(draft: &mut Draft<'a>, name: &str, volume: &str, size: Option<u64>
 
 /// How much a claim or a claim's template asks for.
 fn requested(claim: Option<Field<'_>>) -> Option<u64> {
-    claim?.path(&["resources", "requests", "storage"])?.quantity()
+    disk_size(claim?.path(&["resources", "requests", "storage"])?)
+}
+
+/// A size in whole sectors.
+fn disk_size(field: Field<'_>) -> Option<u64> {
+    const SECTOR: u64 = 512;
+    let bytes = field.quantity()?;
+    let size = bytes.checked_next_multiple_of(SECTOR).filter(|size| *size > 0);
+    match size {
+        None => field.refuse("a size of a disk, like 10Gi"),
+        Some(size) if size != bytes => {
+            field.info("kubevirt.volume.size", || format!("rounded up to {size} bytes, in whole sectors"));
+        }
+        Some(_) => {}
+    }
+    size
 }
 
 pub(super) fn claim<'a>(source: Field<'a>, name: &str, draft: &mut Draft<'a>) -> Content {
@@ -119,7 +134,7 @@ pub(super) fn empty_disk<'a>(source: Field<'a>, name: &str, draft: &mut Draft<'a
         source.required("capacity");
         return Content::refused();
     };
-    let Some(size) = capacity.quantity() else { return Content::refused() };
+    let Some(size) = disk_size(capacity) else { return Content::refused() };
     push(draft, name, Element::new("w:blank").attribute("size", size))
 }
 

@@ -111,7 +111,8 @@ fn program(place: &Path, script: Option<&str>) -> Result<Option<PathBuf>> {
         std::os::unix::fs::symlink(std::env::current_exe()?, &file)?;
         return Ok(Some(file));
     };
-    let interpreter = script.lines().next().and_then(|line| line.strip_prefix("#!")).context("no first line")?;
+    let interpreter =
+        script.lines().next().and_then(|line| line.strip_prefix("#!")).context("no first line")?;
     fs::write(&file, script)?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
     Ok(Path::new(interpreter).exists().then_some(file))

@@ -24,7 +24,8 @@ struct Sidecar {
 impl Sidecar {
     /// Starts it and waits until it serves.
     fn start(command: &mut Command) -> Result<Self> {
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot run witvirt")?;
+        let mut child =
+            command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot run witvirt")?;
         let log = BufReader::new(child.stderr.take().context("no standard error")?);
         let mut sidecar = Self { child, log };
         sidecar.read_until("ready")?;
@@ -36,7 +37,10 @@ impl Sidecar {
         let mut seen = String::new();
         loop {
             let mut line = String::new();
-            ensure!(self.log.read_line(&mut line)? > 0, "the sidecar ended before it said {message:?}:\n{seen}");
+            ensure!(
+                self.log.read_line(&mut line)? > 0,
+                "the sidecar ended before it said {message:?}:\n{seen}"
+            );
             let record: Value = serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))?;
             if record["message"].as_str().is_some_and(|text| text.contains(message)) {
                 return Ok(record);
@@ -76,7 +80,10 @@ fn config(peers: &Peers, osk: bool) -> Result<PathBuf> {
 
 fn command(config: &Path) -> Command {
     let mut command = Command::new(witvirt());
-    command.args(["hook-sidecar", "--pipeline", "macos", "--config"]).arg(config).env_remove("CONTAINER_NAME");
+    command
+        .args(["hook-sidecar", "--pipeline", "macos", "--config"])
+        .arg(config)
+        .env_remove("CONTAINER_NAME");
     command
 }
 
@@ -94,7 +101,8 @@ fn domain() -> Result<String> {
 }
 
 fn vmi() -> Value {
-    let annotations: Value = ANNOTATIONS.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+    let annotations: Value =
+        ANNOTATIONS.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
     json!({
         "kind": "VirtualMachineInstance", "apiVersion": "kubevirt.io/v1",
         "metadata": { "name": "osx-1", "namespace": "default", "annotations": annotations, "creationTimestamp": null },
@@ -107,7 +115,15 @@ fn job(peers: &Peers, count: usize) -> Result<Value> {
 }
 
 fn has_the_hooks_edits(domain: &str) {
-    for part in ["isa-applesmc,osk=", "Penryn,kvm=on", "OVMF_CODE.fd", "OVMF_VARS.fd", "vmxnet3", "piix3-uhci", "5900"] {
+    for part in [
+        "isa-applesmc,osk=",
+        "Penryn,kvm=on",
+        "OVMF_CODE.fd",
+        "OVMF_VARS.fd",
+        "vmxnet3",
+        "piix3-uhci",
+        "5900",
+    ] {
         assert!(domain.contains(part), "{part} is missing in {domain}");
     }
     // And what no hook knows is still there.
@@ -130,7 +146,11 @@ fn a_launcher_runs_the_macos_hooks() -> Result<()> {
     assert_eq!(report["error"], Value::Null, "{report}");
     for sidecar in report["sidecars"].as_array().context("no sidecars")? {
         assert_eq!((&sidecar["name"], &sidecar["version"]), (&json!("witvirt"), &json!("v1alpha3")));
-        assert_eq!(sidecar["points"], json!({ "OnDefineDomain": 0, "Shutdown": 0 }), "no hook edits cloud-init");
+        assert_eq!(
+            sidecar["points"],
+            json!({ "OnDefineDomain": 0, "Shutdown": 0 }),
+            "no hook edits cloud-init"
+        );
     }
     has_the_hooks_edits(report["domain"].as_str().context("no domain")?);
     assert_eq!(report["cloud-init"]["UserData"], "x");
@@ -139,7 +159,11 @@ fn a_launcher_runs_the_macos_hooks() -> Result<()> {
     first.wait()?;
     second.wait()?;
     for container in ["hook-sidecar-0", "hook-sidecar-1"] {
-        assert_eq!(fs::read_dir(peers.path("sockets").join(container))?.count(), 0, "the socket of {container} is left");
+        assert_eq!(
+            fs::read_dir(peers.path("sockets").join(container))?.count(),
+            0,
+            "the socket of {container} is left"
+        );
     }
     Ok(())
 }
@@ -176,7 +200,9 @@ fn a_container_that_starts_again_takes_its_old_name() -> Result<()> {
 fn versions_are_what_was_asked_for() -> Result<()> {
     let Some(peers) = Peers::find() else { return Ok(()) };
     let mut command = contained(&peers, &config(&peers, true)?, "hook-sidecar-0")?;
-    command.args(["--versions", "v1alpha1", "--name", "osx-hook", "--priority", "1"]).env_remove("CONTAINER_NAME");
+    command
+        .args(["--versions", "v1alpha1", "--name", "osx-hook", "--priority", "1"])
+        .env_remove("CONTAINER_NAME");
     let _sidecar = Sidecar::start(&mut command)?;
     let report = peers.launcher(&job(&peers, 1)?)?;
     let sidecar = &report["sidecars"][0];
@@ -226,7 +252,10 @@ fn the_image_needs_nothing_but_its_socket() -> Result<()> {
                  chroot --userspec=107:107 --groups= $0 /usr/bin/witvirt hook-sidecar \
                  --config /etc/witvirt/witvirt.toml --pipeline macos";
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--net", "sh", "-c", enter]).args([&image, &sockets]).env("CONTAINER_NAME", "hook-sidecar-0");
+    command
+        .args(["--mount", "--net", "sh", "-c", enter])
+        .args([&image, &sockets])
+        .env("CONTAINER_NAME", "hook-sidecar-0");
     let sidecar = Sidecar::start(&mut command)?;
     let report = peers.launcher(&job(&peers, 1)?)?;
     has_the_hooks_edits(report["domain"].as_str().with_context(|| report.to_string())?);

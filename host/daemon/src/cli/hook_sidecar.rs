@@ -23,14 +23,16 @@ pub(super) fn hook_sidecar(context: &Context, args: HookSidecarArgs) -> anyhow::
     let began = Instant::now();
     log();
     let mode = u32::from_str_radix(&args.socket_mode, 8).ok().filter(|mode| *mode <= 0o777);
-    let mode = mode.with_context(|| format!("--socket-mode {:?} is no octal mode up to 0777", args.socket_mode))?;
+    let mode =
+        mode.with_context(|| format!("--socket-mode {:?} is no octal mode up to 0777", args.socket_mode))?;
     let hooks = PipelineHooks::load(&context.config()?, args.pipeline.as_str())?;
     let plugins = hooks.plugins();
     let server = Server::new(Arc::new(hooks), Limits::default());
     // Conversions run on threads of their own; one is enough for the rest.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let mut serving = tokio::task::JoinSet::new();
         for (path, face) in listeners(&args)? {
             let socket = Bound::bind(&path, mode)?;
@@ -101,6 +103,7 @@ fn socket_name(name: &str) -> String {
 /// JSON to standard error, as collectors of containers' logs read it.
 fn log() {
     let filter = EnvFilter::try_from_env("WITVIRT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().json().flatten_event(true).with_current_span(false).with_span_list(false);
+    let builder =
+        tracing_subscriber::fmt().json().flatten_event(true).with_current_span(false).with_span_list(false);
     builder.with_env_filter(filter).with_writer(std::io::stderr).init();
 }

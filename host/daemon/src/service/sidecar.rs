@@ -147,15 +147,18 @@ fn context(vmi: &str) -> Result<Context, Refusal> {
     if vmi.is_empty() {
         return Ok(Context::default());
     }
-    let unreadable = |error: serde_json::Error| Refusal::invalid(format!("vmi is no VirtualMachineInstance: {error}"));
+    let unreadable =
+        |error: serde_json::Error| Refusal::invalid(format!("vmi is no VirtualMachineInstance: {error}"));
     let resource: Value = serde_json::from_str(vmi).map_err(unreadable)?;
     let Metadata { name, namespace, labels, annotations } =
         Instance::deserialize(&resource).map_err(unreadable)?.metadata;
     let (labels, annotations) = (labels.unwrap_or_default(), annotations.unwrap_or_default());
     let os = OF_SYSTEM.iter().find_map(|key| annotations.get(*key).or_else(|| labels.get(*key)));
     // Other words are no names of systems, and nothing that keeps a machine from starting.
-    let plain = |word: &String| word.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter));
-    let os = os.filter(|word| plain(word) && (1..=63).contains(&word.len())).map(|word| word.to_ascii_lowercase());
+    let plain =
+        |word: &String| word.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter));
+    let os =
+        os.filter(|word| plain(word) && (1..=63).contains(&word.len())).map(|word| word.to_ascii_lowercase());
     Ok(Context { name, namespace, labels, annotations, os, resource: Some(resource) })
 }
 
@@ -181,7 +184,8 @@ fn result(conversion: Conversion) -> Result<String, Refusal> {
         return Err(Refusal { kind: ErrorKind::Other, message: conversion.problems.join("; ") });
     }
     let last = conversion.stages.into_iter().rev().find(|stage| stage.skipped.is_none());
-    last.map(|stage| stage.body).ok_or_else(|| Refusal { kind: ErrorKind::Other, message: "no stage".to_owned() })
+    last.map(|stage| stage.body)
+        .ok_or_else(|| Refusal { kind: ErrorKind::Other, message: "no stage".to_owned() })
 }
 
 fn tell(plugin: &str, diagnostic: &Diagnostic) {
@@ -211,7 +215,10 @@ mod tests {
         let vmi = r#"{"kind":"VirtualMachineInstance","metadata":{"name":"a","namespace":"b","labels":{"kubevirt.io/os":"linux"},
             "annotations":{"vm.kubevirt.io/os":"macos"},"creationTimestamp":null},"spec":{}}"#;
         let context = context(vmi).unwrap();
-        assert_eq!((context.name.as_str(), context.namespace.as_deref(), context.os.as_deref()), ("a", Some("b"), Some("macos")));
+        assert_eq!(
+            (context.name.as_str(), context.namespace.as_deref(), context.os.as_deref()),
+            ("a", Some("b"), Some("macos"))
+        );
         assert_eq!(context.labels["kubevirt.io/os"], "linux");
     }
 

@@ -100,13 +100,7 @@ fn layout(disk: &Disk) -> Option<&'static Layout> {
     LAYOUTS.iter().find(|layout| layout.label.eq_ignore_ascii_case(label))
 }
 
-fn edit_disk(
-    disk: &mut Disk,
-    machine: &str,
-    plan: &Plan,
-    context: &Context,
-    conversion: &mut Conversion,
-) {
+fn edit_disk(disk: &mut Disk, machine: &str, plan: &Plan, context: &Context, conversion: &mut Conversion) {
     let Some(layout) = layout(disk) else { return };
     let title = format!("disk {}", disk.name);
     let Some(DiskSource::Data { files, .. }) = &mut disk.source else { return };

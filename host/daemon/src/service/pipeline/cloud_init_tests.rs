@@ -45,7 +45,8 @@ fn files_become_data_and_data_files() {
 #[test]
 fn metadata_that_is_no_json_stays_as_it_is() {
     let layout = &LAYOUTS[0];
-    let mut files = vec![DataFile::text("meta-data", "instance-id: yaml\n"), DataFile::text("user-data", "a")];
+    let mut files =
+        vec![DataFile::text("meta-data", "instance-id: yaml\n"), DataFile::text("user-data", "a")];
     let sent = read(layout, &files, "vm", "disk seed").unwrap();
     assert_eq!(sent.no_cloud_meta_data.as_ref().unwrap()["instance-id"], "vm");
     let edited = CloudInitData { user_data: "b".to_owned(), ..sent.clone() };
@@ -90,7 +91,13 @@ impl DomainHook for Sidecar {
         if user.contains("refuse") {
             let message = "it will not".to_owned();
             let (plugin, version) = (self.name().to_owned(), "v1alpha2".to_owned());
-            return Err(PluginError { plugin, version, kind: ErrorKind::Other, message, context: Vec::new() });
+            return Err(PluginError {
+                plugin,
+                version,
+                kind: ErrorKind::Other,
+                message,
+                context: Vec::new(),
+            });
         }
         let size = if user.contains("much") { 2 << 20 } else { 1 };
         data["UserData"] = format!("{user}{} {}{}", vmi["kind"], timeout.as_secs(), "x".repeat(size)).into();

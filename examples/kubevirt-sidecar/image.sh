@@ -29,5 +29,9 @@ work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
 chmod 0755 "$work"
 install -m 0755 "$program" "$work/witvirt"
-sed "s|\"/usr/lib/witvirt/|\"$root/usr/lib/witvirt/|; s|\"/var/cache/witvirt\"|\"$root/var/cache/witvirt\"|" "$config" > "$work/witvirt.toml"
+install -d -o "$user" -g "$user" "$work/state"
+{
+    echo "state-directory = \"$work/state\""
+    sed "s|\"/usr/lib/witvirt/|\"$root/usr/lib/witvirt/|; s|\"/var/cache/witvirt\"|\"$root/var/cache/witvirt\"|" "$config"
+} > "$work/witvirt.toml"
 setpriv --reuid "$user" --regid "$user" --clear-groups "$work/witvirt" config check --config "$work/witvirt.toml"

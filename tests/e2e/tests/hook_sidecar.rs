@@ -1,5 +1,6 @@
 //! `witvirt hook-sidecar` as the sidecar of somebody else's launcher, with the config and the image of
 //! examples/kubevirt-sidecar.
+#![allow(missing_docs)]
 
 use std::fs;
 use std::io::{BufRead, BufReader};

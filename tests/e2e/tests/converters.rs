@@ -203,9 +203,14 @@ fn hostile_documents_are_refused_in_the_plugins_name() -> Result<()> {
     Ok(())
 }
 
+/// Within all bounds of documents, and more than fits twice into 3 MiB.
+fn large_comment() -> String {
+    format!("<!--{}-->", "x".repeat(1_800_000))
+}
+
 #[test]
 fn a_conversion_that_breaks_off_is_told_with_the_plugins_name() -> Result<()> {
-    let large = format!("<domain>{}</domain>", "<!-- a comment -->".repeat(100_000));
+    let large = format!("<domain>{}</domain>", large_comment());
     for name in HOOKS {
         let settings = if name == "hook-board" { json!({ "osk": OSK }) } else { json!({}) };
         let limits = Limits { memory: ByteSize::mib(3), ..Limits::default() };
@@ -236,7 +241,7 @@ fn a_pipeline_names_the_hook_that_broke() -> Result<()> {
     let file = file.to_string_lossy();
     let machine = host.run(&["domain", "convert", &file])?;
     ensure!(machine.contains("vmxnet3"), "{machine}");
-    fs::write(&*file, format!("{domain}{}</domain>", "<!-- a comment -->".repeat(100_000)))?;
+    fs::write(&*file, format!("{domain}{}</domain>", large_comment()))?;
     let output = host.try_run(&["domain", "convert", &file])?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success() && said.contains("cards") && said.contains("memory"), "{said}");

@@ -86,7 +86,7 @@ pub fn run() -> Result<()> {
         let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
         report(
             &format!("one call of a sidecar that runs {what}"),
-            format!("{theirs:.0?}; in process {ours:.0?}: 1/{ratio:.0} (aim 1/100)"),
+            format!("{theirs:.1?}; in process {ours:.0?}: 1/{ratio:.0} (aim 1/100)"),
         );
     }
     Ok(())

@@ -150,6 +150,10 @@ fn context(vmi: &str) -> Result<Context, Refusal> {
     let unreadable =
         |error: serde_json::Error| Refusal::invalid(format!("vmi is no VirtualMachineInstance: {error}"));
     let resource: Value = serde_json::from_str(vmi).map_err(unreadable)?;
+    // Else serde reads a list as an object whose fields come in order.
+    if !resource.is_object() {
+        return Err(Refusal::invalid("vmi is no VirtualMachineInstance: it is no JSON object"));
+    }
     let Metadata { name, namespace, labels, annotations } =
         Instance::deserialize(&resource).map_err(unreadable)?.metadata;
     let (labels, annotations) = (labels.unwrap_or_default(), annotations.unwrap_or_default());

@@ -81,42 +81,47 @@ const BROKEN: [(&str, &str); 11] = [
     ("nothing", "domain-libvirt"),
 ];
 
-/// Only what never ends has little time: on a busy machine anything else may take long.
-fn step(behaviour: &str, on_failure: &str) -> String {
-    let timeout = if behaviour == "loop" { "timeout = \"200ms\", " } else { "" };
-    format!("{{ plugin = \"hook\", {timeout}on-failure = \"{on_failure}\" }}")
+/// A site with a pipeline for each way to break, under its name.
+fn broken(on_failure: &str) -> Option<Site> {
+    let mut text = entry("domain-libvirt", "domain-libvirt", "")?;
+    for (behaviour, _) in BROKEN {
+        let settings = format!("media-type = \"{XML}\", behaviour = \"{behaviour}\"");
+        text += &entry("hostile-converter", behaviour, &settings)?;
+        // Only what never ends has little time: on a busy machine anything else may take long.
+        let timeout = if behaviour == "loop" { "timeout = \"200ms\", " } else { "" };
+        text += &format!(
+            "[pipeline.{behaviour}]\nautomatic = false\n\
+             converters = [{{ plugin = \"{behaviour}\", {timeout}on-failure = \"{on_failure}\" }}, \"domain-libvirt\"]\n"
+        );
+    }
+    Some(Site::new(&text))
 }
 
 #[test]
 fn hooks_that_misbehave_are_named_and_nothing_else_suffers() {
+    let Some(site) = broken("refuse") else { return };
+    let file = write(&site, "web.xml", DOMAIN);
+    let _daemon = site.daemon();
     for (behaviour, expected) in BROKEN {
-        let hook = [("hook", &*format!("behaviour = \"{behaviour}\""))];
-        let Some(site) = with_hooks(&hook, &step(behaviour, "refuse")) else { return };
-        let file = write(&site, "web.xml", DOMAIN);
-        let _daemon = site.daemon();
-        let (code, message) = site.fail(&["create", &file]);
+        let (code, message) = site.fail(&["create", &file, "--pipeline", behaviour]);
         assert_eq!(code, 4, "{behaviour}: {message}");
         assert!(message.contains(expected), "{behaviour}: {message}");
-        assert_eq!(site.json(&["ps"]), Value::Array(Vec::new()), "{behaviour}");
-        site.run(&["create", &site.machine("healthy", "")]);
     }
+    assert_eq!(site.json(&["ps"]), Value::Array(Vec::new()));
+    site.run(&["create", &site.machine("healthy", "")]);
 }
 
 #[test]
 fn a_hook_that_may_be_skipped_stops_no_machine() {
+    let Some(site) = broken("skip") else { return };
+    let file = write(&site, "web.xml", DOMAIN);
     for (behaviour, expected) in &BROKEN[..9] {
-        let hook = [("hook", &*format!("behaviour = \"{behaviour}\""))];
-        let Some(site) = with_hooks(&hook, &step(behaviour, "skip")) else { return };
-        let file = write(&site, "web.xml", DOMAIN);
-        let output = site.try_run(&["domain", "convert", &file]);
+        let output = site.try_run(&["domain", "convert", &file, "--pipeline", behaviour]);
         assert!(output.status.success(), "{behaviour}: {}", error(&output));
-        let told = error(&output);
-        assert!(
-            told.contains("plugin hook 6.6.6 was skipped") && told.contains(expected),
-            "{behaviour}: {told}"
-        );
-        let explained = site.run(&["domain", "explain", &file]);
-        assert!(explained.contains("hook@6.6.6 was passed over"), "{explained}");
+        let (told, skipped) = (error(&output), format!("plugin {behaviour} 6.6.6 was skipped"));
+        assert!(told.contains(&skipped) && told.contains(expected), "{behaviour}: {told}");
+        let explained = site.run(&["domain", "explain", &file, "--pipeline", behaviour]);
+        assert!(explained.contains(&format!("{behaviour}@6.6.6 was passed over")), "{explained}");
         assert!(explained.ends_with("the machine is valid\n"), "{explained}");
     }
 }

@@ -14,7 +14,7 @@ pub enum Definition {
     /// A machine spec.
     Spec(Box<MachineSpec>),
     /// A document that a pipeline turns into one.
-    Document(ConvertRequest),
+    Document(Box<ConvertRequest>),
 }
 
 /// A machine to create.

@@ -60,7 +60,7 @@ pub fn definition(args: &DocumentArgs) -> anyhow::Result<Definition> {
     let (text, kind) = text_and_kind(args)?;
     match kind {
         Kind::Machine(notation) => Ok(Definition::Spec(Box::new(machine(args, &text, notation)?))),
-        Kind::Document(media_type) => Ok(Definition::Document(request(args, media_type, text)?)),
+        Kind::Document(media_type) => Ok(Definition::Document(Box::new(request(args, media_type, text)?))),
     }
 }
 

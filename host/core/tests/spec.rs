@@ -201,7 +201,7 @@ fn what_is_wrong_with_a_data_disk_is_told_without_its_content() {
         (
             "x",
             format!("{{ path = \"a\", text = \"{}\" }}", "s3cret".repeat(180_000)),
-            "files: more than 1 MiB",
+            "files: more than 1.00 MiB",
         ),
     ] {
         let found = problems(&data(label, &files));

@@ -249,7 +249,7 @@ fn a_volume_is_written_by_one_or_read_by_many() {
     let volume = DiskSource::Volume { name: name("shared"), size: Some(ByteSize::mib(1)) };
     let over = DiskSource::Overlay { volume: name("shared") };
     let in_use = |outcome: Result<DiskHandle, Error>| {
-        let error = outcome.err().expect("it is in use");
+        let Err(error) = outcome else { panic!("it is not in use") };
         assert!(
             error.kind() == ErrorKind::InUse && error.to_string().contains("shared is in use"),
             "{error}"

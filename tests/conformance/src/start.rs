@@ -95,9 +95,9 @@ pub fn start(spec: &MachineSpec, directory: &Path) -> Result<usize, Failure> {
 
 fn last_words(stderr: &Path) -> String {
     let text = fs::read_to_string(stderr).unwrap_or_default();
-    let lines = text.lines().filter(|line| !line.contains("warning:"));
+    let mut lines = text.lines().filter(|line| !line.contains("warning:"));
     // Without the time and the program's name.
-    let line = lines.last().unwrap_or_default();
+    let line = lines.next_back().unwrap_or_default();
     line.split_once("qemu-system-x86_64: ").map_or(line, |(_, words)| words).to_owned()
 }
 

@@ -58,6 +58,7 @@ fn ovmf_of_the_store_starts_machines_with_variables_of_their_own() -> Result<()>
 
 #[test]
 fn what_a_guest_writes_over_a_volume_is_forgotten() -> Result<()> {
+    guest::build()?;
     let host = Host::new("")?;
     let _daemon = host.daemon()?;
     host.import_guest()?;

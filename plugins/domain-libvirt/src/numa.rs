@@ -23,13 +23,7 @@ const INTERCONNECTS: Waiver =
 pub(crate) fn read<'a>(numa: Element<'a>, draft: &mut Draft<'a>) {
     let mut nodes = Vec::new();
     let mut distances = Vec::new();
-    for (position, cell) in numa.children("cell").take(MAX_NODES + 1).enumerate() {
-        let id = cell.attribute("id").and_then(Value::number::<u32>);
-        if id.is_some_and(|id| id as usize != position) {
-            return cell.report(Severity::Error, "libvirt.cpu.numa", || {
-                format!("the cells have to stand in order: this is cell {position}")
-            });
-        }
+    for cell in in_order(numa) {
         let Some(memory) = cell.required("memory").and_then(|memory| scaled(memory, cell.attribute("unit")))
         else {
             return;
@@ -50,6 +44,27 @@ pub(crate) fn read<'a>(numa: Element<'a>, draft: &mut Draft<'a>) {
     let total = nodes.iter().try_fold(0u64, |sum, node| sum.checked_add(node.memory.get()));
     draft.spec.memory = ByteSize(total.unwrap_or(u64::MAX));
     draft.spec.cpu.numa = nodes;
+}
+
+/// The cells by their numbers, or as they stand where one has none.
+fn in_order(numa: Element<'_>) -> Vec<Element<'_>> {
+    let cells = numa.children("cell").take(MAX_NODES + 1);
+    let mut cells: Vec<_> = cells
+        .enumerate()
+        .map(|(position, cell)| {
+            (cell.attribute("id").and_then(Value::number::<u32>).unwrap_or(position as u32), cell)
+        })
+        .collect();
+    cells.sort_by_key(|(id, _)| *id);
+    for (position, (id, cell)) in cells.iter().enumerate() {
+        if *id as usize != position {
+            cell.report(Severity::Error, "libvirt.cpu.numa", || {
+                format!("the cells' numbers have to be 0, 1, 2 ...: one is {id}, and {position} is missing or twice")
+            });
+            break;
+        }
+    }
+    cells.into_iter().map(|(_, cell)| cell).collect()
 }
 
 /// "0-3,5,^2".

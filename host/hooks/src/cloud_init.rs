@@ -43,12 +43,15 @@ pub(crate) struct NoCloudSource {
 impl CloudInitData {
     /// Whether KubeVirt would use it as a result: else it looks at the older form.
     pub fn counts(&self) -> bool {
-        !self.user_data.is_empty()
-            && (self.no_cloud_meta_data.is_some() || self.config_drive_meta_data.is_some())
+        !self.user_data.is_empty() && self.has_metadata()
+    }
+
+    fn has_metadata(&self) -> bool {
+        self.no_cloud_meta_data.is_some() || self.config_drive_meta_data.is_some()
     }
 }
 
-/// The older form of what `data` has; empty where it is of another kind than NoCloud.
+/// The older form of what `data` has.
 pub(crate) fn older_form(data: &CloudInitData) -> NoCloudSource {
     NoCloudSource {
         user_data: data.user_data.clone(),
@@ -65,7 +68,8 @@ pub(crate) fn answer(sent: &CloudInitData, newer: &[u8], older: &[u8]) -> Result
     if !newer.is_empty() {
         let data: CloudInitData = serde_json::from_slice(newer)
             .map_err(|error| format!("its cloudInitData is no CloudInitData: {error}"))?;
-        if data.counts() {
+        // What had no user data before the hook needs none after it.
+        if data.counts() || (sent.user_data.is_empty() && data.has_metadata()) {
             return Ok(data);
         }
     }

@@ -26,7 +26,7 @@ mod qemu;
 pub use accelerator::{Acceleration, User, Verdict};
 pub use error::{Error, ErrorKind};
 pub use null::Null;
-pub use qemu::{BlockPaths, FilePaths, Qemu, QemuOptions, command_line};
+pub use qemu::{BlockPaths, FilePaths, Qemu, QemuOptions, allows, command_line};
 
 /// Starts machines and finds those again that an earlier daemon started.
 #[async_trait]

@@ -17,10 +17,6 @@ const REASONS: &[(&str, &str)] = &[
     ("is not a valid device model name", "this QEMU has no such device"),
     ("doesn't allow setting HyperV", "Hyper-V's features need KVM"),
     ("cannot enable blob resources without udmabuf", "shared surfaces need /dev/udmabuf"),
-    (
-        "IDE and SATA disks cannot be",
-        "QEMU has no read-only disks on SATA, which KubeVirt's cloud-init disk there would be",
-    ),
 ];
 
 /// Machines that are started at a time.

@@ -102,26 +102,36 @@ impl Converters {
 /// The last documents on standard output, everything else on standard error.
 fn print_results(context: &Context, conversions: &[Converted], to: Target) -> anyhow::Result<ExitCode> {
     let (mut texts, mut values) = (Vec::new(), Vec::new());
+    let mut refused = None;
     for (machine, conversion) in conversions {
-        tell(machine.as_deref(), conversion)?;
+        if let Err(refusal) = tell(machine.as_deref(), conversion) {
+            refused.get_or_insert(refusal);
+            continue;
+        }
         if to == Target::QemuArgs {
             let Some(spec) = &conversion.machine else { continue };
             let line = qemu::command(&context.config()?, spec)?;
             texts.push(line.text());
             values.push(line.value());
+        } else if to == Target::Libvirt && conversion.pipeline == "none" {
+            anyhow::bail!("machine specs do not become domain XML: --to takes machine or qemu-args for them");
         } else if let Some(spec) = &conversion.machine {
             values.push(serde_json::to_value(spec)?);
         } else if let Some(stage) = conversion.stages.iter().rev().find(|stage| stage.skipped.is_none()) {
-            texts.push(format!("{}\n", stage.body.trim_end()));
+            let end = if stage.body.ends_with('\n') { "" } else { "\n" };
+            texts.push(format!("{}{end}", stage.body));
             values.push(json!(stage));
         }
+    }
+    if let Some(refusal) = refused.take_if(|_| values.is_empty()) {
+        return Err(refusal);
     }
     match (context.json() || texts.is_empty(), values.as_slice()) {
         (true, [value]) => output::json(value)?,
         (true, values) => output::json(&values)?,
         (false, _) => output::print(&texts.concat())?,
     }
-    Ok(ExitCode::SUCCESS)
+    refused.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 /// Diagnostics, and an error where the result must not be used.

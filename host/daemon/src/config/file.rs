@@ -159,7 +159,8 @@ pub struct HypervisorTable {
     pub accel: Accel,
     /// User that QEMU runs as where the daemon is root. Default: "nobody".
     pub user: Option<String>,
-    /// QEMU options that machines may add in `qemu-arguments` ("-fw_cfg"). Default: none.
+    /// QEMU options that machines may add in `qemu-arguments` ("-fw_cfg"), or options and what their values begin with
+    /// ("-device isa-applesmc"; no further property may name a file then). Default: none.
     pub allow_arguments: Vec<String>,
     /// Addresses that VNC servers may listen on besides loopback. Default: none.
     pub vnc_addresses: Vec<IpAddr>,

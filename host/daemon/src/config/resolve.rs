@@ -202,10 +202,14 @@ fn check_values(document: &Document<ConfigFile>, problems: &mut Vec<Problem>) {
         );
     }
     for (index, argument) in file.hypervisor.allow_arguments.iter().enumerate() {
-        if !argument.starts_with('-') || argument.contains(char::is_whitespace) {
+        let mut words = argument.splitn(2, ' ');
+        let option = words.next().is_some_and(|option| option.starts_with('-'));
+        if !option
+            || words.next().is_some_and(|value| value.is_empty() || value.contains(char::is_whitespace))
+        {
             let span = document.span(&["hypervisor", "allow-arguments", &index.to_string()]);
             let message = format!("\"{}\" is no option name", argument.escape_debug());
-            problems.push(Problem::at(span, message).help("write the option alone, as in \"-fw_cfg\""));
+            problems.push(Problem::at(span, message).help("write the option alone, as in \"-fw_cfg\", or with what its value begins with, as in \"-device isa-applesmc\""));
         }
     }
     if file.console.log_size.is_some_and(|size| size.get() < 4096) {

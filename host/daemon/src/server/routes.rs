@@ -50,7 +50,7 @@ fn daemon() -> Vec<Route> {
             "Take a document through a pipeline and keep each stage.",
             host::convert,
         )
-        .role(Role::Read)
+        .role(Role::Full)
         .body::<ConvertRequest>()
         .json::<Conversion>(),
         Route::get("/v1/plugins", "listPlugins", "The plugins that serve.", host::plugins)

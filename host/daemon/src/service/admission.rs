@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
-use witvirt_core::Digest;
 use witvirt_core::plugin::{Mode, OnFailure};
 use witvirt_core::policy::{Policy, Review, Verdict};
 use witvirt_core::spec::{InterfaceSource, MachineSpec};
 
+use super::secret::{give_back, withhold};
 use crate::api::{Error, ErrorKind};
 use crate::config::Network;
 
@@ -126,7 +125,7 @@ fn patched(judge: &Judge, before: &MachineSpec, object: &Value) -> Result<Machin
     };
     let mut spec: MachineSpec =
         serde_json::from_value(object.clone()).map_err(|error| bad(error.to_string()))?;
-    spec.give_back(before, &sha256);
+    give_back(&mut spec, before);
     if let Some(problem) = spec.validate().first() {
         return Err(bad(problem.to_string()));
     }
@@ -139,12 +138,8 @@ fn patched(judge: &Judge, before: &MachineSpec, object: &Value) -> Result<Machin
 /// What policies see: everything but the contents of data disks.
 fn shown(spec: &MachineSpec) -> MachineSpec {
     let mut shown = spec.clone();
-    shown.withhold(&sha256);
+    withhold(&mut shown);
     shown
-}
-
-pub(super) fn sha256(bytes: &[u8]) -> Digest {
-    Digest::from_bytes(Sha256::digest(bytes).into())
 }
 
 fn audit(judge: &Judge, review: &Review, verdict: &str, reason: &str) {
@@ -227,13 +222,17 @@ impl Rules {
     fn apply(&self, spec: &MachineSpec) -> Result<(), Error> {
         let refused =
             |message: String| Error::new(ErrorKind::Refused, format!("machine {}: {message}", spec.name));
-        for option in spec.qemu_arguments.iter().filter(|argument| argument.starts_with('-')) {
-            if !self.allow_arguments.contains(option) {
-                return Err(refused(format!(
-                    "qemu-arguments: the option {} is not allowed",
-                    option.escape_debug()
-                ))
-                .hint("the operator can name it in [hypervisor] allow-arguments"));
+        let mut words = spec.qemu_arguments.iter().peekable();
+        while let Some(option) = words.next() {
+            let Some(name) = option.strip_prefix('-') else { continue };
+            let value = words.peek().filter(|value| !value.starts_with('-')).map(|value| value.as_str());
+            if !witvirt_hypervisor::allows(&self.allow_arguments, name, value) {
+                // The rest of the value may be a secret.
+                let kind = value.and_then(|value| value.split(',').next()).unwrap_or_default();
+                let shown = format!("{option} {kind}");
+                let shown = shown.trim_end().escape_debug();
+                return Err(refused(format!("qemu-arguments: the option {shown} is not allowed"))
+                    .hint("the operator can name it in [hypervisor] allow-arguments, with or without what its value begins with"));
             }
         }
         if spec.qemu_arguments.first().is_some_and(|first| !first.starts_with('-')) {

@@ -17,8 +17,9 @@ use witvirt_machine::{
     Desired, MachineDetail, MachineEvent, MachineStatus, Machines, MachinesOptions, State, Timestamp,
 };
 
-use super::admission::{Admitted, admit, sha256};
+use super::admission::{Admitted, admit};
 use super::resources::StoreResources;
+use super::secret::withhold;
 use super::watch::Watch;
 use super::{Service, blocking, pipeline, ports};
 use crate::accounts;
@@ -334,11 +335,6 @@ pub fn refused(conversion: &Conversion) -> Error {
         }
         false => Error::new(ErrorKind::Invalid, problems).hint("choose one with --select NAME"),
     }
-}
-
-/// Takes the secrets out of a machine that is shown.
-fn withhold(spec: &mut MachineSpec) {
-    spec.withhold(&sha256);
 }
 
 fn has_remote_disks(spec: &MachineSpec) -> bool {

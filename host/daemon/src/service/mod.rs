@@ -13,6 +13,7 @@ mod plugins;
 mod ports;
 mod push;
 mod resources;
+mod secret;
 mod sidecar;
 pub mod trial;
 mod upkeep;

@@ -111,7 +111,7 @@ fn load(mut config: Config) -> Result<Plugins, Vec<String>> {
     };
     let user = rustix::process::geteuid().as_raw();
     config.cache_directory = std::env::temp_dir().join(format!("witvirt-{user}"));
-    let plugins = Plugins::load(&config).map_err(|_| failures.clone())?;
+    let plugins = Plugins::load(&config).map_err(|more| [failures.clone(), more].concat())?;
     tracing::warn!(
         cache = %config.cache_directory.display(),
         "compiled plugins are kept elsewhere than the config says: {}",

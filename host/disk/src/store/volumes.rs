@@ -74,6 +74,11 @@ impl Store {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        // It may have been removed between being opened and being locked.
+        let links = rustix::fs::fstat(&file).doing(|| format!("stat the volume {name}"))?.st_nlink;
+        if links == 0 {
+            return Err(Error::new(ErrorKind::NotFound, format!("the volume {name} has just been removed")));
+        }
         Ok(file)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
-use witvirt_core::spec::{Disk, DiskDevice, DiskSource, Firmware, FirmwareFile, MachineSpec};
+use witvirt_core::spec::{Disk, DiskBus, DiskDevice, DiskSource, Firmware, FirmwareFile, MachineSpec};
 
 use super::QemuOptions;
 use super::arguments::{self, BlockDescriptor, Descriptors, Machine, Permissions};
@@ -89,6 +89,13 @@ impl BlockPaths {
             DiskSource::File { path, .. } => Self::Overlay { path: own("qcow2"), backing: path.clone() },
             DiskSource::Image(_) | DiskSource::Remote { .. } => {
                 Self::Overlay { path: own("qcow2"), backing: own("base") }
+            }
+            DiskSource::Overlay { volume } => {
+                Self::Overlay { path: own("qcow2"), backing: format!("{directory}/{volume}.raw") }
+            }
+            DiskSource::Data { .. } => {
+                let ata = matches!(disk.bus, DiskBus::Ide | DiskBus::Sata);
+                Self::Raw { path: own("iso"), read_only: read_only || !ata }
             }
             _ => Self::Raw { path: own("raw"), read_only },
         })

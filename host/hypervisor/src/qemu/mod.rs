@@ -28,6 +28,7 @@ use crate::boot_id::boot_id;
 use crate::{Error, ErrorKind, Hypervisor, InstanceRecord, Launch, Started};
 
 use arguments::Permissions;
+pub use arguments::allows;
 pub(crate) use cgroup::{group_path, mount_point};
 use instance::QemuInstance;
 pub use line::{BlockPaths, FilePaths, command_line};
@@ -45,7 +46,8 @@ pub struct QemuOptions {
     pub user: Option<User>,
     /// KVM or TCG.
     pub acceleration: Acceleration,
-    /// Options that a spec's `qemu-arguments` may use, without their dash.
+    /// Options that a spec's `qemu-arguments` may use, without their dash, alone or with what their values begin with: see
+    /// [`allows`].
     pub allow_arguments: Vec<String>,
     /// Addresses besides loopback that VNC servers may listen on.
     pub vnc_addresses: Vec<IpAddr>,

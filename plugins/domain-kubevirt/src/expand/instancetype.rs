@@ -84,7 +84,25 @@ pub(super) fn apply(
         let cpu = tree.ensure_map(domain, &["cpu"], from.origin)?;
         topology::apply(tree, cpu, count.unsigned_abs(), preference, from)?;
     }
+    contradict(tree, machine, from);
     annotate(tree, machine, from)
+}
+
+/// Annotations of both with different values: those of an instancetype do not yield, as those of a preference do.
+fn contradict(tree: &Tree, machine: &Machine, from: &Referenced) {
+    let Some(theirs) = tree.find(from.spec, &["annotations"]) else { return };
+    let Some(ours) = tree.find(machine.metadata, &["annotations"]) else { return };
+    for (name, value) in tree.field(theirs).entries() {
+        let Some(own) = tree.child(ours, name) else { continue };
+        if tree.text(own) != tree.text(value.id) {
+            tree.field(own).error("kubevirt.instancetype.conflict", || {
+                format!(
+                    "conflicts with {} of the instancetype: only one of them may be there",
+                    tree.path(value.id)
+                )
+            });
+        }
+    }
 }
 
 /// Marks a field and the objects around it as read.

@@ -212,6 +212,11 @@ impl<'a> Field<'a> {
         None
     }
 
+    /// Whether there is more than an empty text; nothing is reported.
+    pub(crate) fn string_is_not_empty(self) -> bool {
+        !matches!(self.kind(), Kind::Text(text) if text.is_empty())
+    }
+
     pub(crate) fn boolean(self) -> Option<bool> {
         let Kind::Bool(value) = self.kind() else {
             self.mismatch("true or false");

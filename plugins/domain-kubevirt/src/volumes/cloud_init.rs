@@ -34,8 +34,9 @@ const NETWORK: Text = Text {
 
 impl Text {
     fn read<'a>(&self, source: Field<'a>, draft: &mut Draft<'a>) -> Option<Vec<u8>> {
-        let inline = source.text(self.inline);
-        let encoded = source.text(self.base64);
+        let private = |name| source.get(name).and_then(Field::private_string).filter(|text| !text.is_empty());
+        let inline = private(self.inline);
+        let encoded = private(self.base64);
         let secret = source.get(self.secret);
         let count =
             [inline.is_some(), encoded.is_some(), secret.is_some()].iter().filter(|there| **there).count();
@@ -120,7 +121,8 @@ pub(super) fn config_drive<'a>(source: Field<'a>, name: &str, draft: &mut Draft<
 }
 
 fn require(source: Field<'_>, user: &Option<Vec<u8>>, network: &Option<Vec<u8>>) {
-    let named = [USER.secret, NETWORK.secret].iter().any(|name| source.get(name).is_some());
+    let names = [USER.inline, USER.base64, USER.secret, NETWORK.inline, NETWORK.base64, NETWORK.secret];
+    let named = names.iter().any(|name| source.get(name).is_some_and(|field| field.string_is_not_empty()));
     if user.is_none() && network.is_none() && !named {
         source.error("kubevirt.value.missing", || "there is neither user data nor network data".to_owned());
     }

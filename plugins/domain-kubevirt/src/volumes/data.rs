@@ -58,7 +58,8 @@ impl Files {
         }
         let data = Element::new("w:data").attribute("label", label).children(self.list);
         draft.sources.push(Element::new("w:source").attribute("name", name).child(data));
-        Content { read_only: true, ..Content::source(name) }
+        // The host lets nobody write to it where the bus can do that; drives of ATA cannot.
+        Content::source(name)
     }
 }
 

@@ -140,7 +140,9 @@ pub(crate) fn finish(draft: &Draft<'_>) {
     for volume in draft.spec.list("volumes") {
         let data_volume = volume.get("dataVolume").and_then(|source| source.text("name"));
         let claim = volume.get("persistentVolumeClaim").and_then(|source| source.text("claimName"));
-        named.extend(data_volume.into_iter().chain(claim));
+        let below = volume.get("ephemeral").and_then(|source| source.get("persistentVolumeClaim"));
+        let below = below.and_then(|claim| claim.text("claimName"));
+        named.extend(data_volume.into_iter().chain(claim).chain(below));
     }
     stored::unused_templates(draft, &named);
 }

@@ -125,7 +125,13 @@ pub(super) fn ephemeral<'a>(source: Field<'a>, name: &str, draft: &mut Draft<'a>
         return Content::refused();
     };
     claim.waive_fields(&["readOnly"], &OVERLAID);
+    let place = claim;
     let Some(claim) = claim.required("claimName") else { return Content::refused() };
+    // Its size is the volume's own affair: nobody makes it for a disk that only lies over it.
+    if let Some(spec) = draft.object("PersistentVolumeClaim", claim).and_then(|object| object.get("spec")) {
+        requested(Some(spec));
+    }
+    place.info("kubevirt.volume.size", || format!("the daemon's volume {claim} has to be there"));
     push(draft, name, Element::new("w:overlay").attribute("volume", claim))
 }
 
@@ -197,6 +203,11 @@ fn filled<'a>(place: Field<'a>, spec: Field<'a>, called: &str, name: &str, draft
     let kinds = ["blank", "http", "registry", "pvc", "snapshot", "upload", "s3", "gcs", "imageio", "vddk"];
     let found = source.and_then(|source| kinds.iter().find_map(|kind| Some((*kind, source.get(kind)?))));
     if let Some((kind @ ("http" | "registry"), from)) = found {
+        if let Some(size) = &size {
+            spec.warn("kubevirt.volume.size", || {
+                format!("not grown to {size}: the disk is as large as the image that it is filled from")
+            });
+        }
         return remote(from, kind, called, name, draft).unwrap_or_else(Content::refused);
     }
     if let Some(reference) = spec.get("sourceRef") {

@@ -39,7 +39,15 @@ pub(super) fn read(disk: Element<'_>, draft: &mut Draft<'_>) -> Result<Option<Di
     match kind {
         Some("file") => Ok(file(source.attribute("file"), format)),
         Some("block") => Ok(file(source.attribute("dev"), format)),
-        Some("volume") => Ok(volume(source, draft)),
+        Some("volume") => {
+            if let Some(format) = format.filter(|format| format.text != "raw") {
+                format.report(Severity::Warning, "libvirt.disk.format", || {
+                    "not honoured: volumes of the daemon are raw, and images have a format of their own"
+                        .to_owned()
+                });
+            }
+            Ok(volume(source, draft))
+        }
         Some(_) => Err(UNREACHABLE),
         None => Ok(None),
     }

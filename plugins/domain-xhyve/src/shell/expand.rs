@@ -156,7 +156,11 @@ impl Follower<'_> {
             Some(Variable::One(value)) => value.clone(),
             _ => Ok(" \t\n".into()),
         };
+        // "$@" without arguments is no word, though the quotes alone would be one.
+        let (mut vanished, mut solid) = (false, false);
         for part in &word.parts {
+            solid |= !matches!(part, Part::Text { text, .. } if text.is_empty())
+                && !matches!(part, Part::Parameter { .. });
             match part {
                 Part::Text { text, .. } => fields.add(text)?,
                 Part::Unknown { what, line, .. } => {
@@ -169,9 +173,17 @@ impl Follower<'_> {
                 Part::Parameter { parameter, quoted, line } => {
                     let quoted = *quoted || whole;
                     match self.parameter(parameter, quoted, *line, state)? {
-                        Expansion::One(value) if quoted => fields.add_value(&value)?,
-                        Expansion::One(value) => fields.split(&value, &separators)?,
+                        Expansion::One(value) if quoted => {
+                            solid = true;
+                            fields.add_value(&value)?;
+                        }
+                        Expansion::One(value) => {
+                            solid = true;
+                            fields.split(&value, &separators)?;
+                        }
                         Expansion::Many(values) => {
+                            vanished |= values.is_empty();
+                            solid |= !values.is_empty();
                             for (index, value) in values.iter().enumerate() {
                                 if index > 0 {
                                     fields.end()?;
@@ -186,6 +198,9 @@ impl Follower<'_> {
                     }
                 }
             }
+        }
+        if vanished && !solid {
+            fields.current = None;
         }
         Ok(())
     }

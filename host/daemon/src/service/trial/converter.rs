@@ -94,10 +94,18 @@ fn twice(plugin: &dyn Converter, document: &Document, to: &str, options: &Value,
     }
     checks.push(usable(&outcome, to, name));
     if document.media_type == to {
-        checks.push(again(plugin, &outcome, options, name));
+        checks.push(match outcome.document == *document {
+            true => {
+                Check::with(format!("{name}: its own result stays as it is"), Verdict::Skipped, UNCHANGED)
+            }
+            false => again(plugin, &outcome, options, name),
+        });
     }
     checks
 }
+
+/// Why a hook was not applied again.
+const UNCHANGED: &str = "it changes nothing in this document; give it one that it changes, or --annotation";
 
 /// Whether the host would take the result.
 fn usable(outcome: &Outcome, to: &str, name: &str) -> Check {
@@ -121,6 +129,9 @@ fn again(plugin: &dyn Converter, outcome: &Outcome, options: &Value, name: &str)
     let first = &outcome.document;
     let name = format!("{name}: its own result stays as it is");
     match plugin.convert(first, &first.media_type, options) {
+        Ok(second) if second.diagnostics.iter().any(|one| one.severity == Severity::Error) => {
+            Check::fail(name, "refused when applied again".to_owned())
+        }
         Ok(second) if second.document == *first => Check::pass(name),
         Ok(second) => Check::fail(name, difference(&first.body, &second.document.body)),
         Err(error) => Check::fail(name, format!("refused when applied again: {error}")),

@@ -45,20 +45,67 @@ pub(super) fn append(machine: &Machine<'_>, board: &mut Board<'_>) -> Result<(),
         let Some(name) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
             return denied(format!("\"{}\" follows no option that takes a value", word.escape_debug()));
         };
-        if !allowed.iter().any(|allowed| allowed == name) {
+        let value = match FLAGS.contains(&name) {
+            true => None,
+            false => words.next().map(|(_, value)| value.as_str()),
+        };
+        if !allows(allowed, name, value) {
+            // The rest of the value may be a secret.
             let name = name.escape_debug();
+            let kind = value.and_then(|value| value.split(',').next()).unwrap_or_default().escape_debug();
             return denied(format!(
-                "\"-{name}\" is not allowed; add \"-{name}\" to allow-arguments in [hypervisor]"
+                "\"-{name} {kind}\" is not allowed; add \"-{name}\" or \"-{name} {kind}\" to allow-arguments in [hypervisor]"
             ));
         }
         board.flag(&format!("-{name}"));
-        if FLAGS.contains(&name) {
-            continue;
-        }
-        match words.next() {
-            Some((_, value)) if !value.starts_with('-') => board.flag(value),
+        match value {
+            None if FLAGS.contains(&name) => {}
+            Some(value) if !value.starts_with('-') => board.flag(value),
             _ => return denied(format!("\"-{name}\" lacks its value")),
         }
     }
     Ok(())
+}
+
+/// Whether an operator's entries let an option through. An entry is an option ("fw_cfg"), with whatever value, or an option and
+/// what its value begins with ("device isa-applesmc"): further properties may follow then, but none that names a file.
+pub fn allows(entries: &[String], option: &str, value: Option<&str>) -> bool {
+    entries.iter().any(|entry| {
+        let entry = entry.trim_start_matches('-');
+        let Some((name, beginning)) = entry.split_once(' ') else { return entry == option };
+        let rest = value.and_then(|value| value.strip_prefix(beginning));
+        name == option
+            && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(',') && names_no_file(rest))
+    })
+}
+
+fn names_no_file(properties: &str) -> bool {
+    let key = |property: &str| property.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let keys = ["file", "path", "filename", "romfile", "bios", "host", "chardev", "drive", "netdev"];
+    !properties.split(',').any(|property| keys.contains(&key(property).as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::allows;
+
+    #[test]
+    fn an_entry_with_a_value_allows_that_device_alone_and_no_files() {
+        let entries = ["device isa-applesmc", "-smbios type=2", "fw_cfg"].map(str::to_owned);
+        for (option, value, expected) in [
+            ("device", Some("isa-applesmc"), true),
+            ("device", Some("isa-applesmc,osk=x"), true),
+            ("device", Some("isa-applesmc2"), false),
+            ("device", Some("isa-applesmc,romfile=/etc/passwd"), false),
+            ("device", Some("loader,file=/etc/passwd"), false),
+            ("device", None, false),
+            ("smbios", Some("type=2"), true),
+            ("smbios", Some("type=2,file=/etc/passwd"), false),
+            ("smbios", Some("file=/etc/passwd"), false),
+            ("fw_cfg", Some("name=opt/x,string=y"), true),
+            ("cpu", Some("Penryn"), false),
+        ] {
+            assert_eq!(allows(&entries, option, value), expected, "{option} {value:?}");
+        }
+    }
 }

@@ -30,6 +30,7 @@ use crate::{Error, ErrorKind};
 use board::Board;
 pub(crate) use console::has_console;
 pub(crate) use disk::disk_of_node;
+pub use extra::allows;
 pub(crate) use network::nic_id;
 
 /// What a command line is made from.

@@ -39,15 +39,7 @@ pub(super) fn read(disk: Element<'_>, draft: &mut Draft<'_>) -> Result<Option<Di
     match kind {
         Some("file") => Ok(file(source.attribute("file"), format)),
         Some("block") => Ok(file(source.attribute("dev"), format)),
-        Some("volume") => {
-            if let Some(format) = format.filter(|format| format.text != "raw") {
-                format.report(Severity::Warning, "libvirt.disk.format", || {
-                    "not honoured: volumes of the daemon are raw, and images have a format of their own"
-                        .to_owned()
-                });
-            }
-            Ok(volume(source, draft))
-        }
+        Some("volume") => Ok(volume(source, format, draft)),
         Some(_) => Err(UNREACHABLE),
         None => Ok(None),
     }
@@ -64,7 +56,7 @@ fn file(path: Option<Value<'_>>, format: Option<Value<'_>>) -> Option<DiskSource
     Some(DiskSource::File { path: path.text.to_owned(), format: Some(format) })
 }
 
-fn volume(source: Element<'_>, draft: &mut Draft<'_>) -> Option<DiskSource> {
+fn volume(source: Element<'_>, format: Option<Value<'_>>, draft: &mut Draft<'_>) -> Option<DiskSource> {
     let pool = source.required("pool");
     let volume = source.required("volume");
     source.expect("mode", &["host"], &HOST_MODE);
@@ -75,6 +67,11 @@ fn volume(source: Element<'_>, draft: &mut Draft<'_>) -> Option<DiskSource> {
     let settings = draft.settings;
     if pool.text == settings.image_pool {
         return Some(DiskSource::Image(volume.text.to_owned()));
+    }
+    if let Some(format) = format.filter(|format| format.text != "raw") {
+        format.report(Severity::Warning, "libvirt.disk.format", || {
+            "not honoured: volumes of the daemon are raw".to_owned()
+        });
     }
     match Name::new(volume.text) {
         Ok(name) => {

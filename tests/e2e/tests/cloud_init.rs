@@ -232,10 +232,13 @@ fn a_manifest_of_kubevirt_is_enough() -> Result<()> {
         lab.host.run(&["logs", "manifest"])?
     );
 
-    private(&lab.host.path("state"), "seed.iso")?;
+    private(&lab.host.path("state"), "vdb.iso")?;
     lab.host.run(&["rm", "--force", "manifest"])?;
     let left = witvirt_harness::host::files_below(&lab.host.path("state"));
-    ensure!(!left.iter().any(|file| file.ends_with("seed.iso")), "{left:?}");
+    ensure!(
+        !left.iter().any(|file| file.extension().is_some_and(|extension| extension == "iso")),
+        "{left:?}"
+    );
     Ok(())
 }
 

@@ -136,7 +136,7 @@ fn a_patch_is_read_as_if_a_stranger_had_typed_it() {
                     json!({ "name": "m", "memory": 64 << 20, "qemu-arguments": ["-device", "x"] }),
                 ))
             },
-            "-device is not allowed",
+            "-device x is not allowed",
         ),
     ] {
         let error = decide(&[judge(answer)], machine(json!({}))).unwrap_err();

@@ -2,7 +2,7 @@
 //!
 //! A document is a JSON array of arguments, one command line, or a shell script around such a command line, which is read
 //! without running anything (module `shell`). What cannot be honoured is a diagnostic with the argument's index among the
-//! command's words ("argv[7]"; word 0 is the program or what launches it) and, in scripts, its line:
+//! command's words ("`argv[7]`"; word 0 is the program or what launches it) and, in scripts, its line:
 //! - **error**: the program itself would refuse this, or the guest would miss a device, or it could not start.
 //! - **warning**: the machine runs, but this part is not honoured.
 //! - **info**: a default was filled in, or the part means nothing outside that program.

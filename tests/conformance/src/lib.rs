@@ -2,7 +2,7 @@
 //!
 //! libvirt's own tests come in pairs: a domain XML and the QEMU command line that libvirt makes of it. Both are turned
 //! into a [`View`]: what the guest sees of the line, without names, places and the host's side. Two views are compared part
-//! by part ([`compare`]); what differs is either on the list of harmless differences, each with its reason
+//! by part ([`mod@compare`]); what differs is either on the list of harmless differences, each with its reason
 //! ([`harmless`]), or it counts ([`Grade`]).
 //!
 //! After the fair comparison of a third implementation: policy (NAME.xml, where libvirt fills in devices of its own) and

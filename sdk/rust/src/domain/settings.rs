@@ -53,9 +53,16 @@ fn misfit<C: Converter>(json: &str) -> Error {
     invalid(format!("settings: {whole}"))
 }
 
-/// Lines and columns are none of the config's.
+/// Lines and columns are none of the config's, and a text at the wrong place may be a secret.
 fn without_place(error: &serde_json::Error) -> String {
     let mut text = error.to_string();
+    for said in ["invalid type: string", "invalid value: string"] {
+        if text.starts_with(said)
+            && let Some(end) = text.rfind(", expected ")
+        {
+            text.replace_range(said.len()..end, "");
+        }
+    }
     if let Some(place) = text.rfind(" at line ") {
         text.truncate(place);
     }
@@ -130,7 +137,7 @@ mod tests {
             ),
             (
                 "{\"inner\": {\"path\": \"\"}, \"port\": \"x\"}",
-                "setting port: invalid type: string \"x\", expected u16",
+                "setting port: invalid type: string, expected u16",
             ),
             ("{\"inner\": {}}", "setting inner: missing field `path`"),
             ("{\"inner\": {\"path\": \"\", \"x\": 1}}", "setting inner: unknown field `x`, expected `path`"),
@@ -139,5 +146,15 @@ mod tests {
             let error = configure::<Fixture>(json).unwrap_err();
             assert_eq!((error.kind, error.message.as_str()), (ErrorKind::InvalidInput, message), "{json}");
         }
+    }
+
+    #[test]
+    fn a_text_at_the_wrong_place_is_not_repeated() {
+        let error = configure::<Fixture>(r#"{"port": "geheim, expected"}"#).err().map(|error| error.message);
+        let error = error.unwrap_or_default();
+        assert!(
+            error.contains("setting port: invalid type: string, expected") && !error.contains("geheim"),
+            "{error}"
+        );
     }
 }
